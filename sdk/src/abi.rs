@@ -1,0 +1,337 @@
+//! The C ABI between the host and a plugin library, version 1.
+//!
+//! A plugin exports one symbol, [`ENTRY_SYMBOL`], a function without arguments that returns a pointer to a
+//! [`PluginTable`]. The host reads `magic`, `abi_version` and `struct_size` first and touches nothing else until they
+//! fit. Only C types cross: integers, pointers, and bytes as pointer and length. `include/potluck.h` is generated from
+//! this file.
+//!
+//! # Who owns what, for how long, on which thread
+//!
+//! | item | owner | valid | thread |
+//! |---|---|---|---|
+//! | [`PluginTable`] and all it points to | plugin | until the process ends (libraries are never unmapped) | any |
+//! | [`HostTable`] given to `create` | host | until the process ends | any |
+//! | [`Slice`] arguments | the side that passes them | until the called function returns | the calling thread |
+//! | [`Buffer`] | the side that receives it; `free` of its maker releases it | until freed | any |
+//! | [`Call`] | host | until `handle` returns | the thread that called `handle` |
+//! | [`Completion`] from `defer` | plugin | until `done`, which must be called exactly once | any |
+//! | [`Hook`], [`CallDone`] | the side that receives it; it uses exactly one of its functions, once | until then | any |
+//! | `instance` | plugin | from `create` to `destroy` | any, several at once |
+//!
+//! No function of the plugin may unwind or block, `create` and `stop` excepted from the latter. [`crate::export_plugin`]
+//! builds the table for a Rust [`crate::Provider`] and stops panics.
+
+use std::ffi::c_void;
+
+pub(crate) mod export;
+
+/// First field of every [`PluginTable`]: the bytes `POTLUCK\0`, read as a little-endian number.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"POTLUCK\0");
+/// Version of the layout in this file. A host refuses a plugin of another version.
+pub const ABI_VERSION: u32 = 1;
+/// The one symbol that a plugin library exports.
+pub const ENTRY_SYMBOL: &str = "potluck_plugin";
+
+/// `handle` has written its reply.
+pub const ANSWERED: u32 = 0;
+/// `handle` has called `defer` and answers through the [`Completion`].
+pub const DEFERRED: u32 = 1;
+/// `handle` panicked; the reply's JSON holds the text of the panic.
+pub const PANICKED: u32 = 2;
+
+/// A reply that is a result.
+pub const REPLY_OK: u32 = 0;
+/// A reply whose JSON is an object of type `ERROR`.
+pub const REPLY_ERROR: u32 = 1;
+/// A deferred reply was dropped without an answer; its JSON is empty.
+pub const REPLY_DROPPED: u32 = 2;
+
+/// `create` succeeded.
+pub const CREATED: u32 = 0;
+/// `create` failed; the error buffer holds one sentence.
+pub const CREATE_FAILED: u32 = 1;
+/// `create` refused its configuration; the error buffer names the key. The node does not start.
+pub const CREATE_REFUSED_CONFIG: u32 = 2;
+
+/// `health` found nothing wrong.
+pub const HEALTH_OK: u32 = 0;
+/// The provider works with less than it should; the reason says what is missing.
+pub const HEALTH_DEGRADED: u32 = 1;
+
+/// Borrowed bytes. `data` may be null when `length` is 0.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Slice {
+    /// First byte.
+    pub data: *const u8,
+    /// Number of bytes.
+    pub length: usize,
+}
+
+// SAFETY: a slice is two plain words; whoever reads through it upholds the table at the top of this file.
+unsafe impl Send for Slice {}
+// SAFETY: as above; the bytes behind a slice are never written through it.
+unsafe impl Sync for Slice {}
+
+impl Slice {
+    /// The empty slice.
+    pub const EMPTY: Slice = Slice { data: std::ptr::null(), length: 0 };
+
+    /// Borrows `bytes`.
+    pub const fn new(bytes: &[u8]) -> Slice {
+        Slice { data: bytes.as_ptr(), length: bytes.len() }
+    }
+
+    /// The bytes.
+    ///
+    /// # Safety
+    /// `data` points to `length` readable bytes that nobody writes during `'a`.
+    pub unsafe fn bytes<'a>(self) -> &'a [u8] {
+        if self.length == 0 {
+            return &[];
+        }
+        // SAFETY: promised by the caller.
+        unsafe { std::slice::from_raw_parts(self.data, self.length) }
+    }
+
+    /// The bytes as text; empty when they are not UTF-8.
+    ///
+    /// # Safety
+    /// As for [`Slice::bytes`].
+    pub unsafe fn text<'a>(self) -> &'a str {
+        // SAFETY: promised by the caller.
+        std::str::from_utf8(unsafe { self.bytes() }).unwrap_or("")
+    }
+}
+
+/// Owned bytes. Whoever holds the buffer calls `free(data, length, capacity)` once; `free` may be null for an empty one.
+#[repr(C)]
+pub struct Buffer {
+    /// First byte.
+    pub data: *mut u8,
+    /// Number of bytes in use.
+    pub length: usize,
+    /// Number of bytes allocated; only `free` reads it.
+    pub capacity: usize,
+    /// Releases the bytes; belongs to the module that made them.
+    pub free: Option<unsafe extern "C" fn(data: *mut u8, length: usize, capacity: usize)>,
+}
+
+// SAFETY: the buffer is the only owner of its bytes, and `free` may run on any thread.
+unsafe impl Send for Buffer {}
+// SAFETY: shared access only reads.
+unsafe impl Sync for Buffer {}
+
+unsafe extern "C" fn free_vec(data: *mut u8, length: usize, capacity: usize) {
+    // SAFETY: `Buffer::from(Vec)` below is the only place that names this function, with the parts of a vector.
+    drop(unsafe { Vec::from_raw_parts(data, length, capacity) });
+}
+
+impl Buffer {
+    /// A buffer without bytes.
+    pub const EMPTY: Buffer = Buffer { data: std::ptr::null_mut(), length: 0, capacity: 0, free: None };
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        if self.length == 0 {
+            return &[];
+        }
+        // SAFETY: a buffer's maker gives `length` initialised bytes, and they live until `free`.
+        unsafe { std::slice::from_raw_parts(self.data, self.length) }
+    }
+
+    /// The bytes as text, with anything that is not UTF-8 replaced.
+    pub fn to_text(&self) -> String {
+        String::from_utf8_lossy(self.as_bytes()).into_owned()
+    }
+}
+
+impl From<Vec<u8>> for Buffer {
+    fn from(bytes: Vec<u8>) -> Buffer {
+        let mut bytes = std::mem::ManuallyDrop::new(bytes);
+        Buffer { data: bytes.as_mut_ptr(), length: bytes.len(), capacity: bytes.capacity(), free: Some(free_vec) }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if let Some(free) = self.free.take() {
+            // SAFETY: `take` makes this the only call, with the parts that the maker put in.
+            unsafe { free(self.data, self.length, self.capacity) }
+        }
+    }
+}
+
+/// A job or a notification: exactly one of `run` and `release` is called, once.
+#[repr(C)]
+pub struct Hook {
+    /// Passed to both functions.
+    pub context: *mut c_void,
+    /// Does the work and frees `context`.
+    pub run: unsafe extern "C" fn(context: *mut c_void),
+    /// Frees `context` without doing the work.
+    pub release: unsafe extern "C" fn(context: *mut c_void),
+}
+
+// SAFETY: both functions may be called on any thread.
+unsafe impl Send for Hook {}
+
+/// Receives the answer to a call that a plugin made.
+#[repr(C)]
+pub struct CallDone {
+    /// Passed to `done`.
+    pub context: *mut c_void,
+    /// Called once, on any thread, with one of the `REPLY_` values; frees `context`. It must not block.
+    pub done: unsafe extern "C" fn(context: *mut c_void, reply: u32, json: Buffer, attachment: Buffer),
+}
+
+// SAFETY: `done` may be called on any thread.
+unsafe impl Send for CallDone {}
+
+/// The right, and the duty, to answer one call later.
+#[repr(C)]
+pub struct Completion {
+    /// Passed to the functions below.
+    pub context: *mut c_void,
+    /// Answers, once, with one of the `REPLY_` values. The completion must not be used afterwards.
+    pub done: unsafe extern "C" fn(context: *mut c_void, reply: u32, json: Buffer, attachment: Buffer),
+    /// 1 when the caller has gone away and nobody waits for the answer.
+    pub is_cancelled: unsafe extern "C" fn(context: *mut c_void) -> u32,
+    /// Asks for `hook.run` when the caller goes away; it runs at once if that has happened. One hook a completion.
+    pub on_cancel: unsafe extern "C" fn(context: *mut c_void, hook: Hook),
+}
+
+// SAFETY: all functions may be called on any thread.
+unsafe impl Send for Completion {}
+// SAFETY: `is_cancelled` and `on_cancel` may be called from several threads at once.
+unsafe impl Sync for Completion {}
+
+/// One message on its way to a provider.
+#[repr(C)]
+pub struct Call {
+    /// Size of this struct in the host; later versions append fields.
+    pub struct_size: u32,
+    /// Who sent the message, as established by the host: a [`crate::Caller`] as number.
+    pub caller: u32,
+    /// Peer id, task id or plugin id that belongs to `caller`; empty for the local user.
+    pub caller_id: Slice,
+    /// The message's `type`.
+    pub message_type: Slice,
+    /// The whole message: one JSON object in UTF-8.
+    pub json: Slice,
+    /// The raw bytes that came with it.
+    pub attachment: Slice,
+    /// Takes over the duty to answer; at most once per call, only before `handle` returns.
+    pub defer: unsafe extern "C" fn(call: *mut Call) -> Completion,
+}
+
+/// Where `handle` writes an immediate answer.
+#[repr(C)]
+pub struct CallReply {
+    /// One of the `REPLY_` values.
+    pub reply: u32,
+    /// The answer: one JSON object.
+    pub json: Buffer,
+    /// Raw bytes that go with it.
+    pub attachment: Buffer,
+}
+
+impl CallReply {
+    /// No answer yet.
+    pub const EMPTY: CallReply = CallReply { reply: REPLY_DROPPED, json: Buffer::EMPTY, attachment: Buffer::EMPTY };
+}
+
+/// What the host does for a plugin. Every function may be called from any thread and does not block.
+#[repr(C)]
+pub struct HostTable {
+    /// Size of this struct in the host; later versions append functions.
+    pub struct_size: u32,
+    /// [`ABI_VERSION`] of the host.
+    pub abi_version: u32,
+    /// Passed to all functions.
+    pub context: *mut c_void,
+    /// Facts about the node: one JSON object, see [`crate::NodeFacts`].
+    pub node_json: Slice,
+    /// Sends a message, to a provider of this node or, with `to` in it, to another peer.
+    pub call: unsafe extern "C" fn(context: *mut c_void, json: Slice, attachment: Slice, done: CallDone),
+    /// Publishes an event.
+    pub publish: unsafe extern "C" fn(context: *mut c_void, topic: Slice, json: Slice),
+    /// Asks for events: `event` of the plugin is called for each topic equal to `pattern`, or, when it ends in `*`,
+    /// beginning with what stands before the star.
+    pub subscribe: unsafe extern "C" fn(context: *mut c_void, pattern: Slice),
+    /// Writes to the node's log: 1 error, 2 warn, 3 info, 4 debug, 5 trace.
+    pub log: unsafe extern "C" fn(context: *mut c_void, level: u32, message: Slice),
+    /// 1 when a message of that level would be written.
+    pub log_enabled: unsafe extern "C" fn(context: *mut c_void, level: u32) -> u32,
+    /// Runs a job on a thread where it may block.
+    pub spawn_blocking: unsafe extern "C" fn(context: *mut c_void, job: Hook),
+    /// Runs a job after a delay, on a thread where it must not block. Released, not run, when the node stops first.
+    pub run_after: unsafe extern "C" fn(context: *mut c_void, delay_milliseconds: u64, job: Hook),
+    /// Room for later versions; null.
+    pub reserved: [*const c_void; 8],
+}
+
+// SAFETY: the functions are callable from any thread, and the struct is never written after it was made.
+unsafe impl Sync for HostTable {}
+// SAFETY: as above.
+unsafe impl Send for HostTable {}
+
+/// One message type that a plugin answers.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct MessageDeclaration {
+    /// The `type`.
+    pub message_type: Slice,
+    /// The least caller that may send it: a [`crate::LeastCaller`] as number.
+    pub least_caller: u32,
+    /// Room for flags; 0.
+    pub flags: u32,
+}
+
+/// What a plugin is and does.
+#[repr(C)]
+pub struct PluginTable {
+    /// [`MAGIC`].
+    pub magic: u64,
+    /// [`ABI_VERSION`] that the plugin was built with.
+    pub abi_version: u32,
+    /// Size of this struct in the plugin.
+    pub struct_size: u32,
+    /// The provider's id, as in `[plugins.<id>]`.
+    pub id: Slice,
+    /// The plugin's own version.
+    pub version: Slice,
+    /// First of `message_count` declarations.
+    pub messages: *const MessageDeclaration,
+    /// Number of message types that the plugin answers.
+    pub message_count: usize,
+    /// Starts the provider. `config_json` is its table of `plugins.toml`. Returns a `CREATE` value; writes `instance` when
+    /// it is [`CREATED`], else `error`. May block for a short while.
+    pub create: unsafe extern "C" fn(
+        host: *const HostTable,
+        config_json: Slice,
+        instance: *mut *mut c_void,
+        error: *mut Buffer,
+    ) -> u32,
+    /// Answers a message: [`ANSWERED`], [`DEFERRED`] or [`PANICKED`]. Called from many threads at once; must not block.
+    pub handle: unsafe extern "C" fn(instance: *mut c_void, call: *mut Call, reply: *mut CallReply) -> u32,
+    /// Writes the provider's members of the node's STATUS reply: one JSON object. Must not block.
+    pub status: unsafe extern "C" fn(instance: *mut c_void, json: *mut Buffer),
+    /// An event that the plugin subscribed to. Must not block.
+    pub event: unsafe extern "C" fn(instance: *mut c_void, topic: Slice, json: Slice),
+    /// Returns a `HEALTH_` value and writes the reason when something is wrong. Must not block.
+    pub health: unsafe extern "C" fn(instance: *mut c_void, reason: *mut Buffer) -> u32,
+    /// Stops the provider: what it holds is answered or given up. May block for a short while. Called once.
+    pub stop: unsafe extern "C" fn(instance: *mut c_void),
+    /// Frees the instance, after `stop`, when no call is running.
+    pub destroy: unsafe extern "C" fn(instance: *mut c_void),
+    /// JSON schema of the messages; empty until a later version defines its use.
+    pub schema_json: Slice,
+    /// Room for state hand-over and what later versions need; null.
+    pub reserved: [*const c_void; 8],
+}
+
+// SAFETY: the table is never written after it was made, and its functions are callable from any thread.
+unsafe impl Sync for PluginTable {}
+// SAFETY: as above.
+unsafe impl Send for PluginTable {}

@@ -1,0 +1,27 @@
+//! The messages, defined once for host, plugins, command line and web page.
+//!
+//! A request or reply is a struct; `type` is written by serde and ignored when read, since the router has looked at it.
+//! Values that belong to users are [`RawValue`]s: their text passes through unchanged, whatever the size of an integer.
+
+use serde::Serialize;
+pub use serde_json::value::RawValue;
+
+pub mod cpu;
+pub mod memory;
+pub mod node;
+pub mod tracker;
+
+/// Largest JSON frame, in bytes.
+pub const FRAME_BYTES_MAX: usize = 16 << 20;
+/// Largest attachment, in bytes; larger data goes in chunks.
+pub const ATTACHMENT_BYTES_MAX: u64 = 8 << 20;
+/// Version of the messages.
+///
+/// * 1: the messages of the original system, with `id`, `to` and `attachment`.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The text of a message or reply.
+pub fn to_json<T: Serialize + ?Sized>(message: &T) -> String {
+    // serde_json writes UTF-8 only.
+    String::from_utf8(crate::error::to_json(message)).unwrap_or_default()
+}

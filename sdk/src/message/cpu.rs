@@ -1,0 +1,184 @@
+//! Tasks: CPU_TASK, CANCEL_TASK, BATCH_TASK, SET_SCHEDULER.
+
+use super::RawValue;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+/// CPU_TASK: runs a function.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "CPU_TASK")]
+pub struct CpuTask<'a> {
+    /// Name of the task, for CANCEL_TASK and the result; made up when missing.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<Cow<'a, str>>,
+    /// The source text, a JSON string.
+    #[serde(borrow, default)]
+    pub program: Option<&'a RawValue>,
+    /// The function to call; `main` when missing.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub function: Option<Cow<'a, str>>,
+    /// Positional arguments, a JSON array.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub args: Option<&'a RawValue>,
+    /// Stay on this node: no other peer and no tracker learns of the task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confidential: Option<bool>,
+    /// Higher runs first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i64>,
+    /// How often to run the task again when it fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_retries: Option<i64>,
+    /// Seconds until the task is given up, time in the queue included; 60 when missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<f64>,
+    /// Set by the peer that forwards a task: its own `host:port`. A forwarded task is not forwarded again.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub source_peer: Option<Cow<'a, str>>,
+    /// How long the task is expected to run, in seconds; learned from earlier runs when missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimated_time: Option<f64>,
+    /// What runs the program; `python` when missing.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<Cow<'a, str>>,
+    /// Processor time that the task may use, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_limit_seconds: Option<f64>,
+    /// Address space that the task's process may use, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_limit_bytes: Option<u64>,
+    /// What the task may print on stdout and on stderr each, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_limit_bytes: Option<u64>,
+    /// Run in an interpreter that nobody has used before and nobody uses afterwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolated: Option<bool>,
+}
+
+/// Reply to CPU_TASK, whether the task succeeded or failed.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "CPU_RESULT")]
+pub struct CpuResult<'a> {
+    /// Name of the task.
+    #[serde(borrow)]
+    pub task_id: Cow<'a, str>,
+    /// What the function returned; null when it failed.
+    #[serde(borrow)]
+    pub result: Option<&'a RawValue>,
+    /// Why the task failed, in one line; null on success.
+    #[serde(borrow)]
+    pub error: Option<Cow<'a, str>>,
+    /// Stable code of the failure, one of [`outcome`].
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<Cow<'a, str>>,
+    /// Name of the exception's class, when the task raised one.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub error_type: Option<Cow<'a, str>>,
+    /// The traceback, when the task raised an exception.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub traceback: Option<Cow<'a, str>>,
+    /// `host:port` of the peer that ran it; of this node when it did not run.
+    #[serde(borrow)]
+    pub executed_by: Cow<'a, str>,
+    /// What ran the program.
+    #[serde(borrow)]
+    pub runtime: Cow<'a, str>,
+    /// Seconds that the last attempt ran.
+    pub execution_time: f64,
+    /// Seconds that the task waited: turnaround less execution.
+    pub waiting_time: f64,
+    /// Seconds from the task's arrival to its result.
+    pub turnaround_time: f64,
+    /// How often it was run.
+    pub attempts: u32,
+    /// Whether the result is that of an earlier run.
+    pub cached: bool,
+    /// What the task printed on standard output.
+    #[serde(borrow, default)]
+    pub stdout: Cow<'a, str>,
+    /// What the task printed on standard error.
+    #[serde(borrow, default)]
+    pub stderr: Cow<'a, str>,
+}
+
+/// The codes of a CPU_RESULT that failed.
+pub mod outcome {
+    /// The program raised an exception, or has no such function.
+    pub const TASK_FAILED: &str = "task_failed";
+    /// The wall time is over, queue included.
+    pub const TIMEOUT: &str = "timeout";
+    /// Somebody cancelled the task.
+    pub const CANCELLED: &str = "cancelled";
+    /// The task used more processor time than it may.
+    pub const CPU_LIMIT: &str = "cpu_limit";
+    /// The task used more memory than it may.
+    pub const MEMORY_LIMIT: &str = "memory_limit";
+    /// The task printed more than it may.
+    pub const OUTPUT_LIMIT: &str = "output_limit";
+    /// The result cannot be written as JSON, or is too large.
+    pub const RESULT_UNUSABLE: &str = "result_unusable";
+    /// The task ended its worker process.
+    pub const WORKER_DIED: &str = "worker_died";
+    /// The message does not describe a task.
+    pub const INVALID_TASK: &str = "invalid_task";
+    /// The queue is full.
+    pub const QUEUE_FULL: &str = "queue_full";
+    /// The runtime is not there or cannot start.
+    pub const RUNTIME_UNAVAILABLE: &str = "runtime_unavailable";
+}
+
+/// CANCEL_TASK: stops a queued or running task.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "CANCEL_TASK")]
+pub struct CancelTask<'a> {
+    /// Name of the task.
+    #[serde(borrow, default)]
+    pub task_id: Option<Cow<'a, str>>,
+}
+
+/// Reply to CANCEL_TASK.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "STATUS")]
+pub struct TaskCancelled<'a> {
+    /// `CANCELLED`.
+    pub status: &'a str,
+    /// Name of the task.
+    pub task_id: &'a str,
+}
+
+/// BATCH_TASK: many tasks at once, spread over the pool.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "BATCH_TASK")]
+pub struct BatchTask<'a> {
+    /// Bodies of CPU_TASK messages; `type` is not needed.
+    #[serde(borrow, default)]
+    pub tasks: Vec<&'a RawValue>,
+}
+
+/// Reply to BATCH_TASK.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "BATCH_RESULT")]
+pub struct BatchResult<'a> {
+    /// One CPU_RESULT for each task, in the order of the request.
+    #[serde(borrow)]
+    pub results: Vec<&'a RawValue>,
+}
+
+/// SET_SCHEDULER: chooses the order of the queue.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "SET_SCHEDULER")]
+pub struct SetScheduler<'a> {
+    /// `FCFS` or `PRIORITY`.
+    #[serde(borrow, default)]
+    pub algorithm: Option<Cow<'a, str>>,
+}
+
+/// Reply to SET_SCHEDULER.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "STATUS")]
+pub struct SchedulerSet<'a> {
+    /// `OK`.
+    pub status: &'a str,
+    /// The algorithm in force.
+    pub algorithm: &'a str,
+}

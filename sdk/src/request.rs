@@ -1,0 +1,39 @@
+//! A message on its way to a provider.
+
+use crate::{Caller, ProviderError};
+use serde::Deserialize;
+
+/// One message, borrowed from the host until `handle` returns.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The message's `type`.
+    pub message_type: &'a str,
+    /// The whole message, as it was sent: one JSON object. It has not been checked beyond its outermost members.
+    pub json: &'a str,
+    /// The raw bytes that came behind it.
+    pub attachment: &'a [u8],
+    /// Who sent it.
+    pub caller: Caller<'a>,
+}
+
+impl<'a> Request<'a> {
+    /// Reads the message's fields. Values that belong to users should be `&RawValue`, so that they pass through
+    /// unchanged.
+    ///
+    /// # Errors
+    /// [`ProviderError::INVALID_MESSAGE`] with the field's name and what is wrong with it.
+    pub fn parse<T: Deserialize<'a>>(&self) -> Result<T, ProviderError> {
+        serde_json::from_str(self.json).map_err(|error| self.explain(error))
+    }
+
+    /// The slow path of a refused message: says whether it is no JSON at all, or which field is wrong.
+    #[cold]
+    fn explain(&self, error: serde_json::Error) -> ProviderError {
+        let text = error.to_string();
+        if error.is_data() {
+            let text = text.split(" at line ").next().unwrap_or_default();
+            return ProviderError::invalid(format!("{}: {text}", self.message_type));
+        }
+        ProviderError::invalid(format!("Invalid message format: {text}"))
+    }
+}
