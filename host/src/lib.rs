@@ -1,1 +1,17 @@
+//! The Potluck node: it loads providers, routes messages, speaks the wire, holds the node's identity and passes events
+//! around. It knows no resource; see ARCHITECTURE.md for the map.
 
+pub mod net;
+pub mod node;
+pub mod pending;
+pub mod plugin;
+pub mod router;
+
+mod config;
+mod data_dir;
+mod events;
+mod host_messages;
+mod identity;
+mod logging;
+mod membership;
+mod peers;

@@ -1,0 +1,421 @@
+//! The command line: definitions only. What each command does is in [`crate::commands`].
+
+use crate::commands::values::{Member, byte_size, host_port, member, seconds};
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use std::path::PathBuf;
+
+/// Port of a peer, when nothing else is said.
+pub(crate) const PEER_PORT_DEFAULT: u16 = 9000;
+/// Port of a tracker, when nothing else is said.
+pub(crate) const TRACKER_PORT_DEFAULT: u16 = 8888;
+
+/// Share the CPU, memory and disk of the computers that a group already owns.
+#[derive(Debug, Parser)]
+#[command(name = "potluck", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// Host of the node to ask (env POTLUCK_HOST, else 127.0.0.1); `peer` and `tracker`: address to listen on
+    #[arg(long, global = true, value_name = "HOST", help_heading = "Global options")]
+    pub(crate) host: Option<String>,
+
+    /// Port of the node to ask (env POTLUCK_PORT, else 9000); `peer` and `tracker`: port to listen on
+    // No `env` here: the variables belong to the client commands alone, and a peer has a variable of its own.
+    #[arg(long, global = true, value_name = "PORT", help_heading = "Global options")]
+    pub(crate) port: Option<u16>,
+
+    /// Print JSON for programs instead of text for people
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) json: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the tracker of a pool: it knows which peers are there and how busy they are
+    #[command(after_help = TRACKER_HELP)]
+    Tracker(TrackerArgs),
+    /// Run a peer: it offers what its plugins.toml names
+    #[command(after_help = PEER_HELP)]
+    Peer(PeerArgs),
+    /// Run a function of a Python program on the pool and print what it returns
+    #[command(after_help = CPU_HELP)]
+    Cpu(Box<CpuArgs>),
+    /// Run many tasks, one a line of a file; results come in the order of the file
+    #[command(after_help = BATCH_HELP)]
+    Batch(BatchArgs),
+    /// Stop a queued or running task
+    Cancel(CancelArgs),
+    /// Store a value in the node's memory
+    SetMem(SetMemArgs),
+    /// Read a value from the node's memory
+    GetMem(GetMemArgs),
+    /// Remove a value from the node's memory
+    DelMem(DelMemArgs),
+    /// List the keys in the node's memory
+    ListMem(ListMemArgs),
+    /// Show how a node fares
+    Status,
+    /// List the peers of the pool
+    Peers,
+    /// List a node's plugins and how they fare
+    Plugins,
+    /// Send any message and print the reply
+    #[command(after_help = SEND_HELP)]
+    Send(SendArgs),
+    /// Follow what happens on a node, until Ctrl-C
+    Events(EventsArgs),
+    /// Check a running node from outside
+    Selftest,
+    /// Print the completion script of a shell
+    #[command(after_help = COMPLETIONS_HELP)]
+    Completions(CompletionsArgs),
+}
+
+/// Options that every node has.
+#[derive(Debug, Args)]
+pub(crate) struct NodeArgs {
+    /// Folder for what the node keeps [default: one per port, in the user's data folder]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) data_dir: Option<PathBuf>,
+
+    /// The file that names the plugins [default: the plugins.toml of the installation]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plugins: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrackerArgs {
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PeerArgs {
+    /// Address of the tracker [default: 127.0.0.1:8888]
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
+    pub(crate) tracker: Option<String>,
+
+    /// Host of the tracker, when --tracker is not given
+    #[arg(long, value_name = "HOST", env = "TRACKER_HOST")]
+    pub(crate) tracker_host: Option<String>,
+
+    /// Port of the tracker, when --tracker is not given
+    #[arg(long, value_name = "PORT", env = "TRACKER_PORT")]
+    pub(crate) tracker_port: Option<u16>,
+
+    /// Work alone, without a tracker
+    #[arg(long, conflicts_with = "tracker")]
+    pub(crate) no_tracker: bool,
+
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CpuArgs {
+    /// The program's text
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, required_unless_present = "file")]
+    pub(crate) program: Option<String>,
+
+    /// The file with the program; `-` is standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "program")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// The function to call
+    #[arg(long, value_name = "NAME", default_value = "main")]
+    pub(crate) function: String,
+
+    /// Arguments as a JSON array; one other JSON value, or one text that is no JSON, is the only argument
+    #[arg(long, value_name = "JSON", allow_hyphen_values = true)]
+    pub(crate) args: Option<String>,
+
+    /// What runs the program [default: python]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) runtime: Option<String>,
+
+    /// Keep the task on this node: no other peer and no tracker learns of it
+    #[arg(long)]
+    pub(crate) confidential: bool,
+
+    /// Higher runs first
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) priority: Option<i64>,
+
+    /// Run it again up to N times when it fails
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..))]
+    pub(crate) retries: Option<i64>,
+
+    /// Give the task up after this time, waiting included [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) timeout: Option<f64>,
+
+    /// Name of the task, for `potluck cancel` [default: a new UUID]
+    #[arg(long, value_name = "ID")]
+    pub(crate) task_id: Option<String>,
+
+    /// Processor time that the task may use
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) cpu_limit: Option<f64>,
+
+    /// Memory that the task may use, such as 512M or 1GiB
+    #[arg(long, value_name = "BYTES", value_parser = byte_size)]
+    pub(crate) memory_limit: Option<u64>,
+
+    /// What the task may print on stdout and on stderr each, such as 64K
+    #[arg(long, value_name = "BYTES", value_parser = byte_size)]
+    pub(crate) output_limit: Option<u64>,
+
+    /// Use an interpreter that nobody has used before and nobody uses afterwards
+    #[arg(long)]
+    pub(crate) isolated: bool,
+
+    /// How long the task is expected to run [default: learned from earlier runs]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) estimated_time: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BatchArgs {
+    /// The tasks, one JSON object a line with the fields of CPU_TASK; `-` is standard input
+    #[arg(value_name = "FILE.jsonl")]
+    pub(crate) tasks: PathBuf,
+
+    /// Most tasks in flight at once
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) jobs: u32,
+
+    /// The program's text, for lines without `program`
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) program: Option<String>,
+
+    /// The file with the program, for lines without `program`
+    #[arg(long, value_name = "FILE", conflicts_with = "program")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// The function to call, for lines without `function`
+    #[arg(long, value_name = "NAME")]
+    pub(crate) function: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CancelArgs {
+    /// Name of the task
+    #[arg(long, value_name = "ID")]
+    pub(crate) task_id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SetMemArgs {
+    /// Name of the value
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
+    pub(crate) key: String,
+
+    /// The value: a text, with --json-value any JSON value
+    #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
+    pub(crate) value: String,
+
+    /// Store the value as the JSON that it is, not as a text
+    #[arg(long)]
+    pub(crate) json_value: bool,
+
+    /// Remove the value after this time
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) ttl: Option<f64>,
+
+    /// Store only if the present value has this version; 0: only if there is none
+    #[arg(long, value_name = "N")]
+    pub(crate) if_version: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GetMemArgs {
+    /// Name of the value
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
+    pub(crate) key: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DelMemArgs {
+    /// Name of the value
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
+    pub(crate) key: String,
+
+    /// Remove only if the present value has this version
+    #[arg(long, value_name = "N")]
+    pub(crate) if_version: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListMemArgs {
+    /// Only keys that begin with this
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true, allow_hyphen_values = true)]
+    pub(crate) prefix: String,
+
+    /// Most keys to list; with --all, most keys to ask for at once [default: 100, most: 1000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) limit: Option<u16>,
+
+    /// List all keys
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SendArgs {
+    /// Type of the message, such as STATUS
+    #[arg(value_name = "TYPE")]
+    pub(crate) message_type: String,
+
+    /// Fields of the message; a value that is no JSON is sent as a text
+    #[arg(value_name = "KEY=JSON", value_parser = member)]
+    pub(crate) members: Vec<Member>,
+
+    /// The peer that should answer, by its id or address; the node passes the message on
+    #[arg(long, value_name = "PEER")]
+    pub(crate) to: Option<String>,
+
+    /// Send the bytes of a file behind the message, 8 MiB at most
+    #[arg(long, value_name = "FILE")]
+    pub(crate) attachment: Option<PathBuf>,
+
+    /// Write the bytes behind the reply to a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EventsArgs {
+    /// Only this topic, or with a star at the end all topics that begin so; may be repeated
+    #[arg(long = "topic", value_name = "TOPIC")]
+    pub(crate) topics: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    pub(crate) shell: Shell,
+}
+
+const TRACKER_HELP: &str = "\
+Examples:
+  potluck tracker
+  potluck tracker --port 8890 --data-dir /srv/potluck/tracker
+
+The port is --port, else 8888; 0 takes a free one.";
+
+const PEER_HELP: &str = "\
+Examples:
+  potluck peer
+  potluck peer --port 9001 --tracker 127.0.0.1:8888
+  potluck peer --no-tracker --plugins my-plugins.toml
+
+The port is --port, else the variable PEER_PORT, else 9000; 0 takes a free one.";
+
+const CPU_HELP: &str = "\
+Examples:
+  potluck cpu --program 'def main(x): return x * x' --args '[5]'
+  potluck cpu --file prime_sum.py --args '[1, 100000]' --timeout 10
+  potluck cpu --file word_count.py --function count --args 'to be or not to be'
+  cat job.py | potluck cpu --file - --memory-limit 512M --confidential
+
+What the task prints comes first, then `Result:` and what it returned. Ctrl-C cancels the task.";
+
+const BATCH_HELP: &str = "\
+Examples:
+  potluck batch tasks.jsonl
+  seq 1 1000 | sed 's/.*/{\"args\": [&]}/' | potluck batch - --file factorial.py
+  potluck batch tasks.jsonl --json --jobs 64 > results.jsonl
+
+A line: {\"task_id\": \"a\", \"program\": \"def main(x): return x * x\", \"args\": [5], \"priority\": 2}
+The exit code is 0 only when all tasks succeeded.";
+
+const SEND_HELP: &str = "\
+Examples:
+  potluck send STATUS
+  potluck send SET_MEM key=greeting value='\"hello\"'
+  potluck send CPU_TASK program='def main(x): return -x' args='[5]' --to 127.0.0.1:9001";
+
+const COMPLETIONS_HELP: &str = "\
+Examples:
+  potluck completions bash > ~/.local/share/bash-completion/completions/potluck
+  potluck completions fish > ~/.config/fish/completions/potluck.fish";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Cli {
+        Cli::try_parse_from(line.split(' ')).unwrap()
+    }
+
+    #[test]
+    fn the_definitions_hold_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_stand_before_or_after_the_command() {
+        for line in [
+            "potluck --host h --port 9001 --json status",
+            "potluck status --host h --port 9001 --json",
+            "potluck --json --port 9001 status --host h",
+        ] {
+            let cli = parse(line);
+            assert_eq!((cli.host.as_deref(), cli.port, cli.json), (Some("h"), Some(9001), true), "{line}");
+            assert!(matches!(cli.command, Some(Command::Status)));
+        }
+        let cli = parse("potluck --port 0 peer --no-tracker");
+        assert_eq!(cli.port, Some(0));
+        assert_eq!(parse("potluck peer --port 0").port, Some(0));
+    }
+
+    #[test]
+    fn no_command_is_no_mistake() {
+        assert!(parse("potluck").command.is_none());
+    }
+
+    #[test]
+    fn cpu_takes_all_its_options() {
+        let line = "potluck cpu --program p --function f --args -5 --runtime python --confidential --priority -3 \
+                    --retries 2 --timeout 1.5 --task-id t --cpu-limit 2 --memory-limit 512M --output-limit 1KiB \
+                    --isolated --estimated-time 0.25";
+        let Some(Command::Cpu(args)) = parse(line).command else { panic!("another command") };
+        assert_eq!(args.args.as_deref(), Some("-5"));
+        assert_eq!((args.priority, args.retries, args.timeout), (Some(-3), Some(2), Some(1.5)));
+        assert_eq!((args.memory_limit, args.output_limit), (Some(512 << 20), Some(1024)));
+        assert!(args.confidential && args.isolated);
+    }
+
+    #[test]
+    fn bad_usage_is_refused() {
+        for line in [
+            "potluck cpu",
+            "potluck cpu --program p --file f",
+            "potluck cpu --program p --timeout -1",
+            "potluck cpu --program p --timeout nan",
+            "potluck cpu --program p --memory-limit 5X",
+            "potluck cpu --program p --retries -1",
+            "potluck peer --tracker nowhere",
+            "potluck peer --tracker h:1 --no-tracker",
+            "potluck batch t.jsonl --jobs 0",
+            "potluck status --port 70000",
+            "potluck send",
+            "potluck send X y",
+            "potluck list-mem --limit 1001",
+            "potluck fly",
+        ] {
+            assert_eq!(Cli::try_parse_from(line.split(' ')).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn values_that_begin_with_a_hyphen_are_values() {
+        let Some(Command::SetMem(args)) = parse("potluck set-mem --key k --value -5").command else {
+            panic!("another command")
+        };
+        assert_eq!(args.value, "-5");
+    }
+}

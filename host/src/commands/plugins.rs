@@ -1,0 +1,61 @@
+//! `potluck plugins`.
+
+use super::session::{Session, parse};
+use crate::output::table::{Table, state_cell, text_cell};
+use crate::output::{self, units};
+use comfy_table::{Cell, Color};
+use potluck_sdk::message::node::{ListPlugins, PluginList, PluginReport, PluginState};
+use std::process::ExitCode;
+
+/// Lists a node's plugins, and below them the reasons of those that do not work.
+pub(super) async fn run(session: &Session) -> anyhow::Result<ExitCode> {
+    let reply = session.ask(&ListPlugins {}).await?;
+    let list: PluginList = parse(&reply)?;
+    if session.json {
+        output::print_json(&reply.json)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if list.plugins.is_empty() {
+        output::print_line("No plugins; name them in plugins.toml")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table =
+        Table::new(&["PLUGIN", "STATE", "VERSION", "ISOLATION", "CALLS", "ERRORS", "P50", "P99", "MESSAGES"]);
+    for plugin in &list.plugins {
+        table.cells(row(plugin));
+    }
+    table.align_right(4..8);
+    table.print("")?;
+    for plugin in &list.plugins {
+        if let Some(reason) = &plugin.reason {
+            let line = format!("{} is {}: {reason}", plugin.id, plugin.state.word());
+            output::print_line(&output::printable(&line))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn row(plugin: &PluginReport) -> [Cell; 9] {
+    let color = match plugin.state {
+        PluginState::Failed => Some(Color::Red),
+        PluginState::Degraded => Some(Color::Yellow),
+        PluginState::Started => Some(Color::Green),
+        PluginState::Declared | PluginState::Loaded | PluginState::Stopped => None,
+    };
+    // Before the first call there is no latency.
+    let latency = |microseconds: f64| match plugin.calls {
+        0 => text_cell("-"),
+        _ => text_cell(&units::seconds(microseconds / 1e6)),
+    };
+    [
+        text_cell(&plugin.id),
+        state_cell(plugin.state.word(), color),
+        text_cell(if plugin.version.is_empty() { "-" } else { &plugin.version }),
+        text_cell(&plugin.isolation),
+        text_cell(&plugin.calls.to_string()),
+        text_cell(&plugin.errors.to_string()),
+        latency(plugin.p50_microseconds),
+        latency(plugin.p99_microseconds),
+        text_cell(&plugin.messages.join(", ")),
+    ]
+}

@@ -1,0 +1,279 @@
+//! One client, or another peer, that has connected to this node.
+
+use super::frame::{self, FrameBudget, FrameError, Inbox};
+use super::outbound::{Buffer, Outbound};
+use crate::node::Node;
+use crate::pending::{PendingCall, Response, Sink};
+use crate::router::{Dispatch, Incoming};
+use potluck_sdk::abi::REPLY_ERROR;
+use potluck_sdk::envelope::Envelope;
+use potluck_sdk::message::FRAME_BYTES_MAX;
+use potluck_sdk::{Caller, ProviderError};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+/// Most requests that a connection may have in flight; more are read when some are answered.
+const IN_FLIGHT_MAX: usize = 4096;
+/// No more requests are read while this many bytes of replies wait for a client that does not read them.
+const UNREAD_REPLY_BYTES_MAX: usize = 1 << 20;
+/// The longest that one frame may take to arrive.
+const FRAME_TIME_MAX: Duration = Duration::from_secs(120);
+/// A client that sends without pause gives way to others after this many reads.
+const READS_BEFORE_YIELD: u32 = 16;
+/// How long a closing connection tries to deliver its last replies.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// A connection that a client opened.
+pub struct Connection {
+    stream: TcpStream,
+    out: Outbound<Replies>,
+}
+
+#[derive(Default)]
+struct Replies {
+    buffer: Buffer,
+    /// Requests without id, in order: those that have been answered wait for those before them.
+    ordered: VecDeque<Option<Response>>,
+    /// Number of the first of `ordered`.
+    first_ordered: u64,
+    /// Calls that were deferred, by a number of their own, to tell them when the client goes away.
+    pending: HashMap<u64, Arc<PendingCall>>,
+    next_pending: u64,
+    in_flight: usize,
+    closed: bool,
+}
+
+/// How a reply finds its request.
+enum Address {
+    Id(String),
+    Order(u64),
+}
+
+impl Replies {
+    fn write(&mut self, id: Option<&str>, response: &Response) {
+        let json = response.json.as_bytes();
+        if json.len() > FRAME_BYTES_MAX || json.first() != Some(&b'{') {
+            let text = format!("the reply has {} bytes, over the limit of {FRAME_BYTES_MAX}", json.len());
+            let error = ProviderError::new("reply_too_large", text).to_json();
+            frame::write(self.buffer.bytes(), id, &error, b"");
+        } else {
+            frame::write(self.buffer.bytes(), id, json, response.attachment.as_bytes());
+        }
+    }
+
+    fn deliver(&mut self, address: &Address, response: Response) {
+        self.in_flight -= 1;
+        match address {
+            Address::Id(id) => self.write(Some(id), &response),
+            Address::Order(number) => {
+                let index = (number - self.first_ordered) as usize;
+                if let Some(slot) = self.ordered.get_mut(index) {
+                    *slot = Some(response);
+                }
+                while let Some(Some(_)) = self.ordered.front() {
+                    if let Some(Some(response)) = self.ordered.pop_front() {
+                        self.write(None, &response);
+                    }
+                    self.first_ordered += 1;
+                }
+            }
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.in_flight >= IN_FLIGHT_MAX || self.buffer.len() >= UNREAD_REPLY_BYTES_MAX
+    }
+}
+
+impl Connection {
+    /// Serves the connection until it ends, one way or another.
+    pub async fn serve(stream: TcpStream, node: Arc<Node>, budget: Arc<FrameBudget>) {
+        let connection = Arc::new(Connection { stream, out: Outbound::new(Replies::default()) });
+        let idle = Duration::from_secs_f64(node.config.idle_seconds);
+        if let Err(error) = connection.run(&node, Inbox::listening(budget), idle).await {
+            tracing::debug!(%error, "a connection ended");
+        }
+        connection.close().await;
+    }
+
+    async fn run(self: &Arc<Connection>, node: &Arc<Node>, mut inbox: Inbox, idle: Duration) -> std::io::Result<()> {
+        let mut stopping = node.stopping.subscribe();
+        let mut last_bytes = Instant::now();
+        let mut frame_begun: Option<Instant> = None;
+        let timer = tokio::time::sleep(idle);
+        tokio::pin!(timer);
+        let mut reads = 0_u32;
+        loop {
+            let handled = match self.handle_frames(node, &mut inbox) {
+                Ok(handled) => handled,
+                Err(error) => {
+                    if let Some((code, text)) = frame::last_words(&error) {
+                        let error = ProviderError::new(code, text);
+                        self.out.lock().write(None, &Response::error(&error));
+                    }
+                    return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, error));
+                }
+            };
+            let (readable, unsent, in_flight) = {
+                let mut replies = self.out.lock();
+                // Flushed only now, when no whole request is left: one write for all replies of a pipeline.
+                replies.buffer.flush(&self.stream)?;
+                (!replies.is_busy(), !replies.buffer.is_empty(), replies.in_flight)
+            };
+            if readable {
+                match self.stream.try_read_buf(inbox.space()) {
+                    Ok(0) => return Ok(()),
+                    Ok(_) => {
+                        last_bytes = Instant::now();
+                        reads = reads.wrapping_add(1);
+                        if reads.is_multiple_of(READS_BEFORE_YIELD) {
+                            tokio::task::yield_now().await;
+                        }
+                        continue;
+                    }
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            // Nothing to do but wait: the next lines are off the hot path.
+            inbox.rest();
+            self.out.lock().buffer.rest();
+            let waits_for_rest = inbox.is_partial() && readable;
+            frame_begun = match (waits_for_rest, handled) {
+                (false, _) => None,
+                (true, 0) => frame_begun.or(Some(last_bytes)),
+                (true, _) => Some(last_bytes),
+            };
+            tokio::select! {
+                biased;
+                _ = stopping.wait_for(|stopping| *stopping), if in_flight == 0 && !unsent => return Ok(()),
+                () = self.out.woken() => {}
+                ready = self.stream.readable(), if readable => ready?,
+                ready = self.stream.writable(), if unsent => ready?,
+                () = &mut timer => {
+                    let now = Instant::now();
+                    let slow = frame_begun.is_some_and(|begun| now - begun > FRAME_TIME_MAX);
+                    if slow || (in_flight == 0 && now >= last_bytes + idle) {
+                        return Ok(());
+                    }
+                    timer.as_mut().reset(if in_flight == 0 { last_bytes + idle } else { now + idle });
+                }
+            }
+        }
+    }
+
+    /// Handles every whole frame that has arrived, as far as replies find room; returns how many.
+    fn handle_frames(self: &Arc<Connection>, node: &Arc<Node>, inbox: &mut Inbox) -> Result<usize, FrameError> {
+        let mut handled = 0;
+        while !self.out.lock().is_busy() {
+            let Some(place) = inbox.next_frame()? else { break };
+            let (json, attachment) = inbox.frame(&place);
+            self.handle(node, json, attachment);
+            handled += 1;
+        }
+        Ok(handled)
+    }
+
+    fn handle(self: &Arc<Connection>, node: &Arc<Node>, json: &str, attachment: &[u8]) {
+        let scanned = Envelope::scan(json);
+        let id = scanned.as_ref().ok().and_then(|envelope| envelope.id);
+        let (pending_number, order) = {
+            let mut replies = self.out.lock();
+            replies.in_flight += 1;
+            if id.is_none() {
+                replies.ordered.push_back(None);
+            }
+            replies.next_pending += 1;
+            (replies.next_pending, replies.first_ordered + replies.ordered.len() as u64)
+        };
+        let address = || id.map_or_else(|| Address::Order(order - 1), |id| Address::Id(id.to_owned()));
+        let dispatched = match &scanned {
+            Ok(envelope) => {
+                // Both ends are loopback (the server sees to that), so this is the user of this machine.
+                let incoming = Incoming { json, attachment, caller: Caller::Local };
+                node.router.route(node, envelope, incoming, &mut || self.sink(address(), pending_number))
+            }
+            Err(error) => Dispatch::Ready(Response::error(&frame::invalid(error))),
+        };
+        match dispatched {
+            Dispatch::Ready(response) => {
+                let mut replies = self.out.lock();
+                // The fast way: no address is made when nothing stands between this reply and the buffer.
+                match id {
+                    Some(id) => {
+                        replies.in_flight -= 1;
+                        replies.write(Some(id), &response);
+                    }
+                    None => replies.deliver(&Address::Order(order - 1), response),
+                }
+            }
+            Dispatch::Pending(pending) => {
+                let mut replies = self.out.lock();
+                // Unless it was answered meanwhile.
+                if !pending.is_answered() {
+                    replies.pending.insert(pending_number, pending);
+                }
+            }
+        }
+    }
+
+    /// Where a deferred answer goes: into the buffer, and from the answering thread straight into the socket.
+    fn sink(self: &Arc<Connection>, address: Address, pending_number: u64) -> Sink {
+        let connection = Arc::clone(self);
+        Box::new(move |response| {
+            let mut replies = connection.out.lock();
+            let forgotten = replies.pending.remove(&pending_number);
+            if !replies.closed {
+                let was_busy = replies.is_busy();
+                replies.deliver(&address, response);
+                let flushed = replies.buffer.flush(&connection.stream);
+                let wake = was_busy || flushed.is_err() || !replies.buffer.is_empty() || replies.in_flight == 0;
+                drop(replies);
+                if wake {
+                    connection.out.wake();
+                }
+            } else {
+                drop(replies);
+            }
+            drop(forgotten);
+        })
+    }
+
+    /// Tells those who still work for the client that it is gone, and delivers what was answered before.
+    async fn close(&self) {
+        let abandoned: Vec<Arc<PendingCall>> = {
+            let mut replies = self.out.lock();
+            replies.closed = true;
+            replies.pending.drain().map(|(_, pending)| pending).collect()
+        };
+        for pending in abandoned {
+            pending.cancel();
+        }
+        let deliver = async {
+            loop {
+                {
+                    let mut replies = self.out.lock();
+                    if replies.buffer.flush(&self.stream).is_err() || replies.buffer.is_empty() {
+                        return;
+                    }
+                }
+                if self.stream.writable().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(GOODBYE, deliver).await;
+    }
+}
+
+/// Refuses a connection with one sentence.
+pub fn refuse(stream: &TcpStream, error: &ProviderError) {
+    let mut buffer = Buffer::default();
+    let response = Response::error(error);
+    debug_assert_eq!(response.reply, REPLY_ERROR);
+    frame::write(buffer.bytes(), None, response.json.as_bytes(), b"");
+    let _ = buffer.flush(stream);
+}

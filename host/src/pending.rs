@@ -1,0 +1,156 @@
+//! Calls whose answer comes later.
+
+use crate::plugin::Plugin;
+use parking_lot::Mutex;
+use potluck_sdk::ProviderError;
+use potluck_sdk::abi::{Buffer, Completion, Hook, REPLY_DROPPED, REPLY_ERROR, REPLY_OK};
+use std::ffi::c_void;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// An answer: one JSON object, and raw bytes behind it.
+pub struct Response {
+    /// `REPLY_OK` or `REPLY_ERROR`.
+    pub reply: u32,
+    /// The object.
+    pub json: Buffer,
+    /// The bytes.
+    pub attachment: Buffer,
+}
+
+impl Response {
+    /// An answer without attachment.
+    pub fn ok(json: impl Into<Vec<u8>>) -> Response {
+        Response { reply: REPLY_OK, json: json.into().into(), attachment: Buffer::EMPTY }
+    }
+
+    /// An `ERROR` answer.
+    pub fn error(error: &ProviderError) -> Response {
+        Response { reply: REPLY_ERROR, json: error.to_json().into(), attachment: Buffer::EMPTY }
+    }
+}
+
+/// Where the answer goes.
+pub type Sink = Box<dyn FnOnce(Response) + Send>;
+
+/// One call that waits for its answer. The answer is given once; later ones are ignored.
+pub struct PendingCall {
+    /// Taken when the answer is given. A leaf lock.
+    sink: Mutex<Option<Sink>>,
+    /// The provider that owes the answer, with the time of the call; none when the host itself does.
+    owed_by: Option<(Arc<Plugin>, Instant)>,
+    cancelled: AtomicBool,
+    /// Run when the caller goes away. A leaf lock.
+    hook: Mutex<Option<CancelHook>>,
+}
+
+impl PendingCall {
+    /// A call that answers through `sink`.
+    pub fn new(sink: Sink, owed_by: Option<(Arc<Plugin>, Instant)>) -> Arc<PendingCall> {
+        Arc::new(PendingCall {
+            sink: Mutex::new(Some(sink)),
+            owed_by,
+            cancelled: AtomicBool::new(false),
+            hook: Mutex::new(None),
+        })
+    }
+
+    /// Gives the answer, from any thread.
+    pub fn answer(&self, response: Response) {
+        let Some(sink) = self.sink.lock().take() else { return };
+        self.hook.lock().take();
+        let response = match &self.owed_by {
+            Some((plugin, started)) if response.reply == REPLY_DROPPED => plugin.dropped(*started),
+            Some((plugin, started)) => {
+                plugin.finished(*started, response.reply == REPLY_OK);
+                response
+            }
+            None => response,
+        };
+        sink(response);
+    }
+
+    /// Whether the answer has been given.
+    pub fn is_answered(&self) -> bool {
+        self.sink.lock().is_none()
+    }
+
+    /// The caller has gone away: tells whoever works on the answer.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::SeqCst);
+        let hook = self.hook.lock().take();
+        if let Some(hook) = hook {
+            hook.run();
+        }
+    }
+
+    /// Whether the caller has gone away.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::SeqCst)
+    }
+
+    /// Asks for `hook` to be run when the caller goes away.
+    pub fn on_cancel(&self, hook: CancelHook) {
+        if !self.is_cancelled() {
+            let mut place = self.hook.lock();
+            if place.is_none() {
+                *place = Some(hook);
+            }
+            drop(place);
+            // The caller may have gone between the two looks; then `cancel` or this finds the hook, not both.
+            if self.is_cancelled() {
+                self.cancel();
+            }
+            return;
+        }
+        hook.run();
+    }
+
+    /// The call as a C completion, which owns one reference.
+    pub fn into_completion(self: Arc<PendingCall>) -> Completion {
+        Completion { context: Arc::into_raw(self).cast_mut().cast(), done, is_cancelled, on_cancel }
+    }
+}
+
+/// What a provider wants to be run when its caller goes away.
+pub struct CancelHook(Option<Hook>);
+
+impl CancelHook {
+    /// Takes over a C hook.
+    pub fn new(hook: Hook) -> CancelHook {
+        CancelHook(Some(hook))
+    }
+
+    fn run(mut self) {
+        if let Some(hook) = self.0.take() {
+            // SAFETY: `take` makes this the only use of the hook.
+            unsafe { (hook.run)(hook.context) }
+        }
+    }
+}
+
+impl Drop for CancelHook {
+    fn drop(&mut self) {
+        if let Some(hook) = self.0.take() {
+            // SAFETY: as above.
+            unsafe { (hook.release)(hook.context) }
+        }
+    }
+}
+
+unsafe extern "C" fn done(context: *mut c_void, reply: u32, json: Buffer, attachment: Buffer) {
+    // SAFETY: the context is the reference that `into_completion` gave away; `done` is called once and takes it back.
+    let pending = unsafe { Arc::from_raw(context.cast::<PendingCall>()) };
+    pending.answer(Response { reply, json, attachment });
+}
+
+unsafe extern "C" fn is_cancelled(context: *mut c_void) -> u32 {
+    // SAFETY: the provider calls this before `done`, so the reference is alive.
+    unsafe { &*context.cast::<PendingCall>() }.is_cancelled().into()
+}
+
+unsafe extern "C" fn on_cancel(context: *mut c_void, hook: Hook) {
+    // SAFETY: as above.
+    unsafe { &*context.cast::<PendingCall>() }.on_cancel(CancelHook::new(hook));
+}

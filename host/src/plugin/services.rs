@@ -1,0 +1,173 @@
+//! The host's side of the ABI: what it does for a plugin.
+
+use super::Plugin;
+use crate::node::Node;
+use crate::pending::{Response, Sink};
+use crate::router::Incoming;
+use anyhow::Context;
+use potluck_sdk::abi::{ABI_VERSION, CallDone, HostTable, Hook, Slice};
+use potluck_sdk::{Caller, NodeFacts};
+use std::ffi::c_void;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What the functions of a host table refer to. Leaked, since a plugin may use its table until the process ends.
+pub struct PluginContext {
+    node: Arc<Node>,
+    plugin: Arc<Plugin>,
+}
+
+impl PluginContext {
+    /// Makes the table for one plugin.
+    pub fn host_table(node: &Arc<Node>, plugin: &Arc<Plugin>) -> anyhow::Result<&'static HostTable> {
+        let facts = NodeFacts {
+            peer_id: node.peer_id,
+            ip: node.address.ip().to_string(),
+            port: node.address.port(),
+            data_dir: node.data_dir.provider(&plugin.id)?,
+            lib_dir: node.lib_dir.clone(),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+        };
+        let node_json = serde_json::to_vec(&facts).context("the node's facts cannot be written as JSON")?;
+        let context = PluginContext { node: Arc::clone(node), plugin: Arc::clone(plugin) };
+        Ok(Box::leak(Box::new(HostTable {
+            struct_size: size_of::<HostTable>() as u32,
+            abi_version: ABI_VERSION,
+            context: std::ptr::from_mut(Box::leak(Box::new(context))).cast(),
+            node_json: Slice::new(node_json.leak()),
+            call,
+            publish,
+            subscribe,
+            log,
+            log_enabled,
+            spawn_blocking,
+            run_after,
+            reserved: [std::ptr::null(); 8],
+        })))
+    }
+}
+
+/// # Safety
+/// `context` is that of a table made by [`PluginContext::host_table`].
+unsafe fn context<'a>(context: *mut c_void) -> &'a PluginContext {
+    // SAFETY: promised by the caller; contexts are leaked.
+    unsafe { &*context.cast::<PluginContext>() }
+}
+
+unsafe extern "C" fn call(this: *mut c_void, json: Slice, attachment: Slice, done: CallDone) {
+    // SAFETY: a plugin passes its own context; the slices live until this returns.
+    let (this, json, attachment) = unsafe { (context(this), json.text(), attachment.bytes()) };
+    let done = Done(Some(done));
+    let incoming = Incoming { json, attachment, caller: Caller::Plugin(&this.plugin.id) };
+    // The completion is needed by whichever way the answer takes, and only one is taken.
+    let mut slot = Some(done);
+    let response = this.node.router.dispatch(&this.node, incoming, &mut || -> Sink {
+        let mut done = slot.take();
+        Box::new(move |response| {
+            if let Some(done) = done.take() {
+                done.answer(response);
+            }
+        })
+    });
+    if let (Some(response), Some(done)) = (response.into_ready(), slot) {
+        done.answer(response);
+    }
+}
+
+/// A completion that is used exactly once.
+struct Done(Option<CallDone>);
+
+impl Done {
+    fn answer(mut self, response: Response) {
+        self.complete(response);
+    }
+
+    fn complete(&mut self, response: Response) {
+        if let Some(done) = self.0.take() {
+            // SAFETY: `take` makes this the only call.
+            unsafe { (done.done)(done.context, response.reply, response.json, response.attachment) }
+        }
+    }
+}
+
+impl Drop for Done {
+    fn drop(&mut self) {
+        let dropped = potluck_sdk::ProviderError::new(
+            potluck_sdk::ProviderError::NODE_STOPPING,
+            "the node stopped before there was an answer",
+        );
+        self.complete(Response::error(&dropped));
+    }
+}
+
+unsafe extern "C" fn publish(this: *mut c_void, topic: Slice, json: Slice) {
+    // SAFETY: as in `call`.
+    let (this, topic, json) = unsafe { (context(this), topic.text(), json.text()) };
+    this.node.publish(topic, json);
+}
+
+unsafe extern "C" fn subscribe(this: *mut c_void, pattern: Slice) {
+    // SAFETY: as in `call`.
+    let (this, pattern) = unsafe { (context(this), pattern.text()) };
+    this.node.subscribe(&this.plugin, pattern);
+}
+
+unsafe extern "C" fn log(this: *mut c_void, level: u32, message: Slice) {
+    // SAFETY: as in `call`.
+    let (this, message) = unsafe { (context(this), message.text()) };
+    let provider = this.plugin.id.as_str();
+    match level {
+        1 => tracing::error!(target: "plugin", provider, "{message}"),
+        2 => tracing::warn!(target: "plugin", provider, "{message}"),
+        3 => tracing::info!(target: "plugin", provider, "{message}"),
+        4 => tracing::debug!(target: "plugin", provider, "{message}"),
+        _ => tracing::trace!(target: "plugin", provider, "{message}"),
+    }
+}
+
+unsafe extern "C" fn log_enabled(_this: *mut c_void, level: u32) -> u32 {
+    let enabled = match level {
+        1 => tracing::enabled!(target: "plugin", tracing::Level::ERROR),
+        2 => tracing::enabled!(target: "plugin", tracing::Level::WARN),
+        3 => tracing::enabled!(target: "plugin", tracing::Level::INFO),
+        4 => tracing::enabled!(target: "plugin", tracing::Level::DEBUG),
+        _ => tracing::enabled!(target: "plugin", tracing::Level::TRACE),
+    };
+    enabled.into()
+}
+
+unsafe extern "C" fn spawn_blocking(this: *mut c_void, job: Hook) {
+    let job = Job(Some(job));
+    // SAFETY: as in `call`.
+    unsafe { context(this) }.node.runtime.spawn_blocking(move || job.run());
+}
+
+unsafe extern "C" fn run_after(this: *mut c_void, delay_milliseconds: u64, job: Hook) {
+    let job = Job(Some(job));
+    // SAFETY: as in `call`.
+    unsafe { context(this) }.node.runtime.spawn(async move {
+        tokio::time::sleep(Duration::from_millis(delay_milliseconds)).await;
+        job.run();
+    });
+}
+
+/// A job of a plugin's: run once, or released when the runtime drops it.
+struct Job(Option<Hook>);
+
+impl Job {
+    fn run(mut self) {
+        if let Some(hook) = self.0.take() {
+            // SAFETY: `take` makes this the only use of the hook.
+            unsafe { (hook.run)(hook.context) }
+        }
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        if let Some(hook) = self.0.take() {
+            // SAFETY: as above.
+            unsafe { (hook.release)(hook.context) }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What the cpu provider and a worker process say to each other.
+//!
+//! The worker's standard input is one end of a socket pair. Over it go frames: a 4-byte big-endian length and one JSON
+//! object. The first message from the provider also carries the [`Claims`] page as a file descriptor. The worker answers
+//! with [`Ready`], and then each [`Order`] with one [`Report`], in the order in which they came.
+//!
+//! Several orders may wait in the socket, so that a worker need not idle between short tasks. The claims decide, without
+//! a message, whether an order is run: see [`claims`].
+
+pub mod claims;
+mod frames;
+mod handover;
+
+pub use claims::Claims;
+pub use frames::{FRAME_BYTES_MAX, FrameReader, write_frame};
+pub use handover::{receive_claims, send_claims};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+
+/// Longest result, as JSON text: it must fit into a frame to the client, with what the task printed beside it.
+pub const RESULT_BYTES_MAX: usize = 12 << 20;
+/// Most of what a task printed that is sent back, for each stream.
+pub const OUTPUT_BYTES_RETURNED_MAX: usize = 256 << 10;
+
+/// Provider to worker: run a function.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Order<'a> {
+    /// The claim that belongs to this order.
+    pub slot: usize,
+    /// Address space that the process may use, in bytes; 0 for no limit.
+    pub memory_limit_bytes: u64,
+    /// What the task may print on each stream, in bytes.
+    pub output_limit_bytes: u64,
+    /// The program's text.
+    #[serde(borrow)]
+    pub program: Cow<'a, str>,
+    /// The function to call.
+    #[serde(borrow)]
+    pub function: Cow<'a, str>,
+    /// A JSON array.
+    #[serde(borrow)]
+    pub args: &'a RawValue,
+}
+
+/// Worker to provider, once: it can take orders.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Ready {
+    /// What runs the programs, such as `CPython 3.11.7`.
+    pub description: String,
+}
+
+/// Worker to provider: what became of an order.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Report<'a> {
+    /// The claim of the order.
+    pub slot: usize,
+    /// The order had been revoked and was not run; all other fields are empty.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub skipped: bool,
+    /// What the function returned, when it succeeded.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<&'a RawValue>,
+    /// Why it failed.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure<'a>>,
+    /// How long the program ran.
+    #[serde(default)]
+    pub seconds: f64,
+    /// What it printed on standard output, capped.
+    #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
+    pub stdout: Cow<'a, str>,
+    /// What it printed on standard error, capped.
+    #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
+    pub stderr: Cow<'a, str>,
+    /// The task left something behind that runs on: the worker should not get another one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retire: bool,
+}
+
+/// Why a task failed.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Failure<'a> {
+    /// One of the codes of a CPU_RESULT.
+    #[serde(borrow)]
+    pub code: Cow<'a, str>,
+    /// One line.
+    #[serde(borrow)]
+    pub error: Cow<'a, str>,
+    /// The exception's class.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub error_type: Option<Cow<'a, str>>,
+    /// The traceback.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub traceback: Option<Cow<'a, str>>,
+}

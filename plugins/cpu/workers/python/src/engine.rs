@@ -1,0 +1,242 @@
+//! Runs a program in this interpreter: fresh globals for each task, compiled code kept, Python's own JSON on both ends.
+
+use potluck_worker_protocol::{Failure, Order, RESULT_BYTES_MAX};
+use pyo3::exceptions::{PyMemoryError, PySystemExit};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+
+/// How programs are called in tracebacks and syntax errors; old clients know this name.
+const FILE_NAME: &str = "<string>";
+/// Compiled programs that are kept; when there are more, all are forgotten.
+const CODE_KEPT_MAX: usize = 128;
+/// Bytes of program text behind them.
+const CODE_BYTES_KEPT_MAX: usize = 8 << 20;
+
+/// Everything that is looked up once. Tasks of the same submitter share the interpreter and may replace functions of its
+/// modules; what is held here is theirs only as far as they change the objects themselves.
+pub(crate) struct Engine {
+    loads: Py<PyAny>,
+    encode: Py<PyAny>,
+    compile: Py<PyAny>,
+    exec: Py<PyAny>,
+    builtins: Py<PyAny>,
+    module_type: Py<PyAny>,
+    modules: Py<PyDict>,
+    sys: Py<PyModule>,
+    stdout: Py<PyAny>,
+    stderr: Py<PyAny>,
+    thread_count: Py<PyAny>,
+    format_exception: Py<PyAny>,
+    line_cache: Py<PyAny>,
+    /// Program text to code object.
+    code: Py<PyDict>,
+    code_bytes: usize,
+}
+
+/// A failure that has not been put into words yet: that may take memory that the task does not have.
+pub(crate) enum Raised {
+    /// The program raised an exception.
+    Task(PyErr),
+    /// The program has no such function.
+    Function(String),
+    /// The result cannot be sent.
+    Result(String),
+}
+
+impl Engine {
+    pub(crate) fn new(py: Python<'_>) -> PyResult<Engine> {
+        let sys = py.import("sys")?;
+        // Results may have integers of any size; a task that makes them too long is stopped by its time limit.
+        if let Ok(set_limit) = sys.getattr("set_int_max_str_digits") {
+            set_limit.call1((0,))?;
+        }
+        let path = sys.getattr("path")?;
+        // The working directory is the task's own folder: nothing in it may stand in for a module.
+        let _ = path.call_method1("remove", ("",));
+        let stdout = sys.getattr("stdout")?;
+        let stderr = sys.getattr("stderr")?;
+        for stream in [&stdout, &stderr] {
+            let options = PyDict::new(py);
+            // Lines reach the file at once, so that they are there when the task is killed.
+            options.set_item("line_buffering", true)?;
+            options.set_item("errors", "backslashreplace")?;
+            stream.call_method("reconfigure", (), Some(&options))?;
+        }
+        let options = PyDict::new(py);
+        options.set_item("allow_nan", false)?;
+        let json = py.import("json")?;
+        let builtins = py.import("builtins")?;
+        Ok(Engine {
+            loads: json.getattr("loads")?.unbind(),
+            encode: json.getattr("JSONEncoder")?.call((), Some(&options))?.getattr("encode")?.unbind(),
+            compile: builtins.getattr("compile")?.unbind(),
+            exec: builtins.getattr("exec")?.unbind(),
+            builtins: builtins.into_any().unbind(),
+            module_type: py.import("types")?.getattr("ModuleType")?.unbind(),
+            modules: sys.getattr("modules")?.cast_into::<PyDict>()?.unbind(),
+            stdout: stdout.unbind(),
+            stderr: stderr.unbind(),
+            sys: sys.unbind(),
+            thread_count: py.import("_thread")?.getattr("_count")?.unbind(),
+            format_exception: py.import("traceback")?.getattr("format_exception")?.unbind(),
+            line_cache: py.import("linecache")?.getattr("cache")?.unbind(),
+            code: PyDict::new(py).unbind(),
+            code_bytes: 0,
+        })
+    }
+
+    /// What runs the programs.
+    pub(crate) fn description(&self, py: Python<'_>) -> String {
+        let version = self.sys.bind(py).getattr("version").and_then(|version| version.extract::<String>());
+        let version = version.unwrap_or_default();
+        format!("CPython {}", version.split(' ').next().unwrap_or_default())
+    }
+
+    /// Calls the function and returns its result as JSON text.
+    pub(crate) fn run(&mut self, py: Python<'_>, order: &Order<'_>) -> Result<String, Raised> {
+        let program = PyString::new(py, &order.program);
+        let code = self.code(py, &program).map_err(Raised::Task)?;
+        let function = self.define(py, &code, &order.function)?;
+        let args = self.loads.bind(py).call1((order.args.get(),)).map_err(Raised::Task)?;
+        let args = args.cast_into::<PyList>().map_err(|error| Raised::Task(error.into()))?;
+        let result = function.call1(PyTuple::new(py, args.iter()).map_err(Raised::Task)?).map_err(Raised::Task)?;
+        let text = self.encode.bind(py).call1((&result,)).map_err(|error| unusable(py, error))?;
+        let text = text.extract::<String>().map_err(|error| unusable(py, error))?;
+        if text.len() > RESULT_BYTES_MAX {
+            return Err(Raised::Result(format!(
+                "the result has {} bytes as JSON, over the limit of {RESULT_BYTES_MAX}; return less, or store it and return its name",
+                text.len()
+            )));
+        }
+        Ok(text)
+    }
+
+    /// The program's code object, compiled once.
+    fn code<'py>(&mut self, py: Python<'py>, program: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+        let kept = self.code.bind(py);
+        if let Some(code) = kept.get_item(program)? {
+            return Ok(code);
+        }
+        let options = PyDict::new(py);
+        options.set_item("dont_inherit", true)?;
+        let code = self.compile.bind(py).call((program, FILE_NAME, "exec"), Some(&options))?;
+        let bytes = program.len()?;
+        if kept.len() >= CODE_KEPT_MAX || self.code_bytes + bytes > CODE_BYTES_KEPT_MAX {
+            kept.clear();
+            self.code_bytes = 0;
+        }
+        kept.set_item(program, &code)?;
+        self.code_bytes += bytes;
+        Ok(code)
+    }
+
+    /// Runs the program's body in a new `__main__` and finds the function in it.
+    fn define<'py>(
+        &self,
+        py: Python<'py>,
+        code: &Bound<'py, PyAny>,
+        name: &str,
+    ) -> Result<Bound<'py, PyAny>, Raised> {
+        let prepare = || -> PyResult<Bound<'py, PyAny>> {
+            let module = self.module_type.bind(py).call1(("__main__",))?;
+            self.modules.bind(py).set_item("__main__", &module)?;
+            let globals = module.getattr("__dict__")?;
+            globals.set_item("__builtins__", self.builtins.bind(py))?;
+            self.exec.bind(py).call1((code, &globals))?;
+            Ok(globals)
+        };
+        let globals = prepare().map_err(Raised::Task)?;
+        let function =
+            globals.get_item(name).map_err(|_| Raised::Function(format!("Function '{name}' not found in program")))?;
+        if !function.is_callable() {
+            return Err(Raised::Function(format!("'{name}' is not callable")));
+        }
+        Ok(function)
+    }
+
+    /// Writes out what the interpreter still holds back, and gives tasks that come later the real streams again.
+    pub(crate) fn flush(&self, py: Python<'_>) {
+        let sys = self.sys.bind(py);
+        for (name, stream) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
+            // A task may have put a stream of its own there, which may hold text and may fail.
+            if let Ok(current) = sys.getattr(name)
+                && !current.is(stream)
+            {
+                let _ = current.call_method0("flush");
+                let _ = sys.setattr(name, stream);
+            }
+            let _ = stream.bind(py).call_method0("flush");
+        }
+    }
+
+    /// Whether the task left threads behind.
+    pub(crate) fn has_other_threads(&self, py: Python<'_>) -> bool {
+        self.thread_count.bind(py).call0().and_then(|count| count.extract::<usize>()).unwrap_or(1) > 0
+    }
+
+    fn traceback(&self, py: Python<'_>, error: &PyErr, program: &str) -> Option<String> {
+        let lines: Vec<&str> = program.split_inclusive('\n').collect();
+        let entry = (program.len(), py.None(), lines, FILE_NAME);
+        let _ = self.line_cache.bind(py).set_item(FILE_NAME, entry);
+        let parts = self.format_exception.bind(py).call1((error.get_type(py), error.value(py), error.traceback(py)));
+        let text = parts.and_then(|parts| PyString::new(py, "").call_method1("join", (parts,))?.extract::<String>());
+        let _ = self.line_cache.bind(py).del_item(FILE_NAME);
+        text.ok().map(|text| shorten(text, 64 << 10))
+    }
+}
+
+impl Raised {
+    /// Puts the failure into words. May run code of the task's (`__str__` of its exceptions).
+    pub(crate) fn explain(self, py: Python<'_>, engine: &Engine, order: &Order<'_>) -> Failure<'static> {
+        let plain = |code: &'static str, error: String| Failure { code: code.into(), error: error.into(), ..Failure::default() };
+        let error = match self {
+            Raised::Function(text) => return plain("task_failed", text),
+            Raised::Result(text) => return plain("result_unusable", text),
+            Raised::Task(error) => error,
+        };
+        let class = error.get_type(py).name().map_or_else(|_| "Exception".to_owned(), |name| name.to_string());
+        let mut text = error.value(py).str().map(|text| text.to_string_lossy().into_owned()).unwrap_or_default();
+        let mut code = "task_failed";
+        if error.is_instance_of::<PyMemoryError>(py) {
+            code = "memory_limit";
+            text = match order.memory_limit_bytes {
+                0 => "the machine has no more memory for the task".to_owned(),
+                limit => format!("the task used more memory than its limit of {limit} bytes"),
+            };
+        } else if error.is_instance_of::<PySystemExit>(py) {
+            text = format!("the task called sys.exit({text}); return a value instead");
+        } else if text.is_empty() {
+            text.clone_from(&class);
+        }
+        Failure {
+            code: code.into(),
+            error: shorten(text, 16 << 10).into(),
+            error_type: Some(class.into()),
+            traceback: engine.traceback(py, &error, &order.program).map(Into::into),
+        }
+    }
+}
+
+fn unusable(py: Python<'_>, error: PyErr) -> Raised {
+    if error.is_instance_of::<PyMemoryError>(py) {
+        return Raised::Task(error);
+    }
+    let text = error.value(py).str().map(|text| text.to_string_lossy().into_owned()).unwrap_or_default();
+    Raised::Result(if text.contains("Out of range float") {
+        "the result contains NaN or infinity, which JSON cannot carry".to_owned()
+    } else {
+        shorten(text, 4 << 10)
+    })
+}
+
+fn shorten(mut text: String, bytes_max: usize) -> String {
+    if text.len() > bytes_max {
+        let mut end = bytes_max;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        text.push_str("\n[shortened]");
+    }
+    text
+}

@@ -1,0 +1,111 @@
+//! The worker's loop: an order in, a report out.
+
+use crate::engine::Engine;
+use crate::output::Stream;
+use crate::process::{MemoryLimit, take_socket};
+use potluck_worker_protocol::{Claims, Failure, FrameReader, Order, Ready, Report, receive_claims, write_frame};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use std::borrow::Cow;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::time::Instant;
+
+pub(crate) fn serve(py: Python<'_>) -> PyResult<()> {
+    let failed = |error: std::io::Error| PyRuntimeError::new_err(format!("the worker cannot go on: {error}"));
+    let mut socket = take_socket().map_err(failed)?;
+    let claims = py.detach(|| receive_claims(&socket)).map_err(failed)?;
+    let mut worker = Worker {
+        claims,
+        engine: Engine::new(py)?,
+        stdout: Stream::stdout(),
+        stderr: Stream::stderr(),
+        memory: MemoryLimit::new(),
+    };
+    send(&mut socket, &Ready { description: worker.engine.description(py) }).map_err(failed)?;
+    let mut reader = FrameReader::default();
+    loop {
+        while let Some(frame) = reader.next_frame().map_err(failed)? {
+            let order: Order = serde_json::from_slice(frame).map_err(|error| failed(error.into()))?;
+            worker.run(py, &order, &mut socket).map_err(failed)?;
+        }
+        // Other threads of the interpreter may run meanwhile.
+        if py.detach(|| reader.fill(&socket)).map_err(failed)? == 0 {
+            return Ok(());
+        }
+    }
+}
+
+struct Worker {
+    claims: Claims,
+    engine: Engine,
+    stdout: Stream,
+    stderr: Stream,
+    memory: MemoryLimit,
+}
+
+impl Worker {
+    fn run(&mut self, py: Python<'_>, order: &Order<'_>, socket: &mut UnixStream) -> std::io::Result<()> {
+        let slot = order.slot;
+        if !self.claims.start(slot) {
+            return send(socket, &Report { slot, skipped: true, ..Report::default() });
+        }
+        self.memory.set(order.memory_limit_bytes);
+        let begun = Instant::now();
+        let outcome = self.engine.run(py, order);
+        let seconds = begun.elapsed().as_secs_f64();
+        self.memory.lift();
+        let outcome = outcome.map_err(|failure| failure.explain(py, &self.engine, order));
+        self.engine.flush(py);
+        let (stdout, stdout_bytes) = self.stdout.take();
+        let (stderr, stderr_bytes) = self.stderr.take();
+        let retire = self.engine.has_other_threads(py);
+        if !self.claims.finish(slot) {
+            // Condemned: the provider has answered for this task, and SIGKILL is on its way.
+            loop {
+                std::thread::park();
+            }
+        }
+        let printed = stdout_bytes.max(stderr_bytes);
+        let mut report =
+            Report { slot, seconds, stdout: stdout.into(), stderr: stderr.into(), retire, ..Report::default() };
+        match &outcome {
+            _ if printed > order.output_limit_bytes => {
+                let limit = order.output_limit_bytes;
+                report.failure = Some(Failure {
+                    code: "output_limit".into(),
+                    error: format!("the task printed {printed} bytes, over its limit of {limit}").into(),
+                    ..Failure::default()
+                });
+            }
+            Ok(json) => {
+                // The text came from Python's own encoder, so it is one JSON value.
+                report.result = serde_json::from_str(json).ok();
+                if report.result.is_none() {
+                    report.failure = Some(Failure {
+                        code: "result_unusable".into(),
+                        error: "the result cannot be written as JSON".into(),
+                        ..Failure::default()
+                    });
+                }
+            }
+            Err(failure) => {
+                report.failure = Some(Failure {
+                    code: Cow::Borrowed(&failure.code),
+                    error: Cow::Borrowed(&failure.error),
+                    error_type: failure.error_type.as_deref().map(Cow::Borrowed),
+                    traceback: failure.traceback.as_deref().map(Cow::Borrowed),
+                });
+            }
+        }
+        send(socket, &report)
+    }
+}
+
+fn send<T: serde::Serialize>(socket: &mut UnixStream, message: &T) -> std::io::Result<()> {
+    let json = serde_json::to_vec(message)?;
+    let mut frame = Vec::with_capacity(json.len() + 4);
+    // In one write: the provider is woken once.
+    write_frame(&mut frame, &[&json]);
+    socket.write_all(&frame)
+}
