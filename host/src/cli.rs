@@ -98,11 +98,11 @@ pub(crate) struct PeerArgs {
     pub(crate) tracker: Option<String>,
 
     /// Host of the tracker, when --tracker is not given
-    #[arg(long, value_name = "HOST", env = "TRACKER_HOST")]
+    #[arg(long, value_name = "HOST", env = "TRACKER_HOST", hide_env_values = true)]
     pub(crate) tracker_host: Option<String>,
 
     /// Port of the tracker, when --tracker is not given
-    #[arg(long, value_name = "PORT", env = "TRACKER_PORT")]
+    #[arg(long, value_name = "PORT", env = "TRACKER_PORT", hide_env_values = true)]
     pub(crate) tracker_port: Option<u16>,
 
     /// Work alone, without a tracker

@@ -1,12 +1,14 @@
 //! The Potluck node: it loads providers, routes messages, speaks the wire, holds the node's identity and passes events
 //! around. It knows no resource; see ARCHITECTURE.md for the map.
 
+pub mod commands;
 pub mod net;
 pub mod node;
 pub mod pending;
 pub mod plugin;
 pub mod router;
 
+mod cli;
 mod config;
 mod data_dir;
 mod events;
@@ -14,4 +16,5 @@ mod host_messages;
 mod identity;
 mod logging;
 mod membership;
+mod output;
 mod peers;

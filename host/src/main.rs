@@ -1,1 +1,7 @@
-fn main() {}
+//! The `potluck` program: see the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    potluck_host::commands::main()
+}

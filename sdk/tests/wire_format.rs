@@ -2,6 +2,7 @@
 //!
 //! `golden` writes a filled example and reads it back. `minimal` reads what the original system's clients and peers
 //! send, which is the least that must be understood for ever.
+#![allow(clippy::unwrap_used, reason = "a helper that fails, fails its test")]
 
 use potluck_sdk::message::cpu::{
     BatchResult, BatchTask, CancelTask, CpuResult, CpuTask, SchedulerSet, SetScheduler, TaskCancelled,

@@ -1,6 +1,7 @@
 //! `cargo xtask demo`: a pool on one machine that does real work through the front door, the command line.
 //!
-//! It is the first thing that somebody new runs, and a test: every result is checked against one that was computed here.
+//! It is the first thing that somebody new runs, and a test: every result is checked against one that was computed
+//! here.
 
 mod batch;
 mod corpus;
@@ -32,7 +33,8 @@ pub(crate) fn run(workspace: &Workspace, once: bool) -> Result<()> {
         Ok((interpreter, dist))
     };
     // Ctrl-C reaches cargo as well, which then fails: that is no failure of the build.
-    let (interpreter, dist) = prepared().map_err(|error| if interrupt.requested() { Interrupted.into() } else { error })?;
+    let (interpreter, dist) =
+        prepared().map_err(|error| if interrupt.requested() { Interrupted.into() } else { error })?;
     with_tree(workspace, &dist, &interpreter, &interrupt, once)
 }
 
@@ -58,7 +60,7 @@ pub(crate) fn with_tree(
         println!("\nStopping.");
     }
     pool.stop()?;
-    println!("\nAll nodes have stopped cleanly.");
+    println!("\nThe pool has stopped cleanly.");
     Ok(())
 }
 
@@ -68,7 +70,7 @@ fn work(pool: &mut Pool, dist: &Dist, interpreter: &Interpreter) -> Result<()> {
     share.add_all(monte_carlo::run(pool, dist)?);
     println!("\nWho did the work");
     print!("{}", share.table(pool.peer_addresses()));
-    Ok(())
+    pool.check()
 }
 
 /// One line about one step.
@@ -81,7 +83,7 @@ fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

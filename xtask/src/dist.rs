@@ -8,8 +8,8 @@
 //! share/guest-examples/
 //! ```
 //!
-//! A running node maps the libraries of this tree, and to write into a mapped file is to pull the code from under it. So
-//! a file is written beside its place under another name and renamed over it: the node keeps the old one.
+//! A running node maps the libraries of this tree, and to write into a mapped file is to pull the code from under it.
+//! So a file is written beside its place under another name and renamed over it: the node keeps the old one.
 
 use crate::artifacts::{self, Artifacts};
 use crate::workspace::Workspace;
@@ -72,8 +72,7 @@ fn built_files(artifacts: &Artifacts, providers: &[&str]) -> Result<Content> {
     let mut content = Content::new();
     content.insert(format!("bin/potluck{EXE_SUFFIX}").into(), artifacts.program(HOST, "potluck")?.to_owned());
     // The name under which every CPython from 3.10 on finds it.
-    content
-        .insert("lib/workers/python/potluck_worker.abi3.so".into(), artifacts.library(WORKER)?.to_owned());
+    content.insert("lib/workers/python/potluck_worker.abi3.so".into(), artifacts.library(WORKER)?.to_owned());
     for provider in providers {
         let library = artifacts.library(provider)?;
         let name = library.file_name().context("a library without a name")?;
@@ -171,10 +170,8 @@ mod tests {
         let root = folder.path().join("dist");
         let library = write(&source.join("libx.so"), "one");
         let constant = write(&source.join("plugins.toml"), "same");
-        let content = Content::from([
-            ("lib/plugins/libx.so".into(), library.clone()),
-            ("share/plugins.toml".into(), constant),
-        ]);
+        let content =
+            Content::from([("lib/plugins/libx.so".into(), library.clone()), ("share/plugins.toml".into(), constant)]);
         update(&root, &content).unwrap();
 
         write(&root.join("lib/plugins/libold.so"), "stale");

@@ -1,8 +1,9 @@
 //! `cargo xtask header`: `sdk/include/potluck.h`, the C view of `sdk/src/abi.rs`.
 //!
-//! cbindgen translates the types. What it cannot know is added here: the names that C programs see, the text at the top,
-//! a magic number that Rust computes, and the function that a plugin exports.
+//! cbindgen translates the types. What it cannot know is added here: the names that C programs see, the text at the
+//! top, a magic number that Rust computes, and the function that a plugin exports.
 
+mod layout;
 mod source;
 
 use crate::workspace::Workspace;
@@ -51,7 +52,7 @@ fn translate(source: &Source) -> Result<String> {
         .map_err(|error| anyhow!("cbindgen: {error}"))?;
     let mut bytes = Vec::new();
     bindings.write(&mut bytes);
-    let header = source.with_c_names(&String::from_utf8(bytes).context("cbindgen wrote no UTF-8")?);
+    let header = source.with_c_comments(&String::from_utf8(bytes).context("cbindgen wrote no UTF-8")?);
     // cbindgen leaves out what it does not understand, without a word.
     for name in source.c_names() {
         if !header.contains(&name) {
@@ -65,7 +66,6 @@ fn config(source: &Source) -> Config {
     let mut config = Config {
         language: Language::C,
         header: Some(source.introduction()),
-        include_guard: Some("POTLUCK_H".into()),
         sys_includes: vec!["stddef.h".into(), "stdint.h".into()],
         no_includes: true,
         after_includes: Some(source.magic()),
@@ -152,7 +152,7 @@ pub enum LeastCaller {
             "#define POTLUCK_LEAST_CALLER_TASK 0",
             "    /// Where. See `POTLUCK_REPLY_OK` and `POTLUCK_REPLY_`.",
             "/// A table of functions for a `POTLUCK_CALLER_*`.",
-            "    PotluckSlice id;",
+            "    struct PotluckSlice id;",
             " * One symbol, `potluck_plugin`, returns a `PotluckTable`.",
         ] {
             assert!(header.lines().any(|present| present == line), "no line {line:?} in\n{header}");
@@ -162,7 +162,8 @@ pub enum LeastCaller {
 
     #[test]
     fn what_cannot_be_translated_is_an_error() {
-        let strange = ABI.replace("pub const REPLY_OK: u32 = 0;", "pub const REPLY_OK: u32 = size_of::<Slice>() as u32;");
+        let strange =
+            ABI.replace("pub const REPLY_OK: u32 = 0;", "pub const REPLY_OK: u32 = size_of::<Slice>() as u32;");
         let error = translate(&Source::read(&strange, CALLERS).unwrap()).unwrap_err();
         assert!(error.to_string().contains("POTLUCK_REPLY_OK"), "{error}");
     }

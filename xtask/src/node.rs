@@ -24,6 +24,8 @@ pub(crate) struct Node {
     port: u16,
     process: Process,
     log: PathBuf,
+    /// Whether the user has been told that it ended by itself.
+    is_lost: bool,
 }
 
 impl Node {
@@ -38,14 +40,14 @@ impl Node {
         // A group of its own: Ctrl-C at the terminal reaches this program alone, which stops the nodes in order.
         command.process_group(0);
         let child = command.spawn().with_context(|| format!("cannot start {}", process::line(&command)))?;
-        let mut process = Process { child, ended: None };
+        let mut process = Process { child, stop_deadline: None, ended: None };
 
         let ready = data.join("node.json");
         let deadline = Instant::now() + START_LIMIT;
         loop {
             interrupt.check()?;
             if let Some((address, port)) = read_address(&ready) {
-                return Ok(Node { name: name.to_owned(), address, port, process, log });
+                return Ok(Node { name: name.to_owned(), address, port, process, log, is_lost: false });
             }
             if let Some(status) = process.poll()? {
                 bail!("{name} ended before it served ({status}); its log ends with:\n{}", process::log_tail(&log));
@@ -79,6 +81,17 @@ impl Node {
         }
     }
 
+    /// Why the node has ended, the first time that it is asked after that.
+    pub(crate) fn newly_lost(&mut self) -> Option<String> {
+        let error = self.check_alive().err().filter(|_| !self.is_lost)?;
+        self.is_lost = true;
+        Some(format!("{error}\n{}", self.log_tail()))
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        self.is_lost
+    }
+
     /// The end of the node's log, under its name.
     pub(crate) fn log_tail(&self) -> String {
         format!("The log of {} ends with:\n{}", self.name, process::log_tail(&self.log))
@@ -89,14 +102,18 @@ impl Node {
         self.process.terminate();
     }
 
-    /// Waits until a node that was asked to stop has ended. Anything but exit code 0 is an error.
+    /// Waits until a node that was asked to stop has ended. Anything but exit code 0 is an error, unless the node was
+    /// lost before and everybody knows.
     pub(crate) fn wait_until_stopped(&mut self) -> Result<()> {
-        let seconds = STOP_LIMIT.as_secs();
-        match self.process.wait(STOP_LIMIT)? {
+        if self.is_lost {
+            return Ok(());
+        }
+        match self.process.wait_until_stopped()? {
             Some(status) if status.success() => Ok(()),
             Some(status) => bail!("{} ended with {status}\n{}", self.name, self.log_tail()),
             None => {
                 self.process.kill();
+                let seconds = STOP_LIMIT.as_secs();
                 bail!("{} did not stop within {seconds} s and was killed\n{}", self.name, self.log_tail())
             }
         }
@@ -113,6 +130,8 @@ fn read_address(path: &Path) -> Option<(String, u16)> {
 /// A child process that leads a group, and never outlives this value.
 struct Process {
     child: Child,
+    /// Set when it was asked to stop, which happens once: a second signal could mean that it must not be orderly.
+    stop_deadline: Option<Instant>,
     /// Set once the child was waited for: from then on its number may belong to somebody else.
     ended: Option<ExitStatus>,
 }
@@ -130,10 +149,17 @@ impl Process {
     }
 
     fn terminate(&mut self) {
-        if self.ended.is_none() {
+        if self.ended.is_none() && self.stop_deadline.is_none() {
+            self.stop_deadline = Some(Instant::now() + STOP_LIMIT);
             // It fails only when the process has just ended by itself.
             let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         }
+    }
+
+    /// Waits as long as a process that was asked to stop may take, counted from then: several stop at the same time.
+    fn wait_until_stopped(&mut self) -> Result<Option<ExitStatus>> {
+        let deadline = self.stop_deadline.unwrap_or_else(Instant::now);
+        self.wait(deadline.saturating_duration_since(Instant::now()))
     }
 
     fn kill(&mut self) {
@@ -147,7 +173,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.terminate();
-        if !matches!(self.wait(STOP_LIMIT), Ok(Some(_))) {
+        if !matches!(self.wait_until_stopped(), Ok(Some(_))) {
             self.kill();
         }
     }
@@ -176,12 +202,14 @@ mod tests {
         node.terminate();
         node.wait_until_stopped().unwrap();
         assert!(node.check_alive().is_err());
+        assert!(node.newly_lost().is_some() && node.newly_lost().is_none());
     }
 
     #[test]
     fn a_node_that_ends_too_early_is_an_error_with_its_log() {
         let folder = tempfile::tempdir().unwrap();
-        let Err(error) = Node::start("peer", shell("echo no such plugin; exit 3"), folder.path(), &Interrupt::never()) else {
+        let Err(error) = Node::start("peer", shell("echo no such plugin; exit 3"), folder.path(), &Interrupt::never())
+        else {
             panic!("a node that ended counts as started");
         };
         let text = error.to_string();

@@ -33,7 +33,7 @@ pub(super) async fn run(session: &Session) -> anyhow::Result<ExitCode> {
         print_table(&list.peers)?;
     }
     if !list.tracker_connected {
-        output::note("The tracker does not answer; this is what the node knows without it.");
+        output::note("No tracker answers the node; this is what it knows without one.");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -26,13 +26,17 @@ pub(super) async fn run(session: &Session) -> anyhow::Result<ExitCode> {
     }
     table.align_right(4..8);
     table.print("")?;
-    for plugin in &list.plugins {
-        if let Some(reason) = &plugin.reason {
-            let line = format!("{} is {}: {reason}", plugin.id, plugin.state.word());
-            output::print_line(&output::printable(&line))?;
-        }
+    let reasons: Vec<String> = list.plugins.iter().filter_map(reason).collect();
+    if !reasons.is_empty() {
+        output::print_line(&format!("\n{}", reasons.join("\n")))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Why a plugin does not work as it should, in one line.
+fn reason(plugin: &PluginReport) -> Option<String> {
+    let reason = plugin.reason.as_ref()?;
+    Some(output::printable(&format!("{} is {}: {reason}", plugin.id, plugin.state.word())).into_owned())
 }
 
 fn row(plugin: &PluginReport) -> [Cell; 9] {

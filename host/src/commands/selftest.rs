@@ -1,7 +1,7 @@
 //! `potluck selftest`: checks a running node from outside, with messages that any client could send.
 
 use super::session::{Session, is_no_provider, new_uuid, parse};
-use crate::output;
+use crate::output::{self, python_text};
 use anyhow::{Context, anyhow, bail, ensure};
 use potluck_sdk::message::cpu::{BatchResult, BatchTask, CancelTask, CpuResult, CpuTask, outcome};
 use potluck_sdk::message::memory::{DeleteMem, GetMem, MemResponse, SetMem};
@@ -127,7 +127,9 @@ async fn memory(session: &Session) -> anyhow::Result<()> {
     let read = read?;
     let response: MemResponse<'_> = parse(&read)?;
     let found = response.value.filter(|_| response.found).context("the value that was stored is not found")?;
-    ensure!(found.get() == value.get(), "the value is {found}, not {value}");
+    // The same value may be written with other white space and escapes; its digits may not change.
+    let (actual, expected) = (python_text::repr_text(found.get()), python_text::repr_text(value.get()));
+    ensure!(actual == expected, "the value is {actual}, not {expected}");
     let read = session.ask(&GetMem { key: Some(&key) }).await?;
     ensure!(!parse::<MemResponse<'_>>(&read)?.found, "the value is still there after it was removed");
     Ok(())

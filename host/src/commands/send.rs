@@ -52,9 +52,9 @@ fn compose(args: &SendArgs) -> Result<String, UsageError> {
         json.push_str(value.get());
     };
     let text = |text: &str| super::values::text_value(text).map_err(UsageError);
-    push("type", &*text(&args.message_type)?);
+    push("type", &text(&args.message_type)?);
     if let Some(peer) = &args.to {
-        push("to", &*text(peer)?);
+        push("to", &text(peer)?);
     }
     for member in &args.members {
         if names.contains(&member.name.as_str()) {

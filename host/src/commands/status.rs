@@ -101,7 +101,7 @@ impl Section {
     fn print(self) -> anyhow::Result<()> {
         output::print_line(&output::printable(&self.title))?;
         if !self.rows.is_empty() {
-            let mut table = Table::without_headings(2);
+            let mut table = Table::new::<&str>(&[]);
             for (name, value) in self.rows {
                 table.row([name, value]);
             }
@@ -142,9 +142,10 @@ impl List {
     }
 }
 
-/// `queue_size` as `queue size`.
+/// `queue_size` as `queue size`. A unit that stands beside the value need not stand in the name.
 fn words(name: &str) -> String {
-    name.replace('_', " ")
+    let units = ["_bytes", "_seconds", "_milliseconds", "_microseconds"];
+    units.iter().find_map(|unit| name.strip_suffix(unit)).unwrap_or(name).replace('_', " ")
 }
 
 fn short(text: &str) -> String {
@@ -163,13 +164,17 @@ fn scalar(name: &str, value: &RawValue) -> String {
         "null" => return "-".to_owned(),
         _ => {}
     }
-    if let (true, Ok(count)) = (name.ends_with("bytes"), text.parse()) {
+    // The unit may be followed by a qualifier, as in `bytes_max`.
+    let has_unit = |unit: &str| name.split('_').any(|word| word == unit);
+    if let (true, Ok(count)) = (has_unit("bytes"), text.parse()) {
         return units::bytes(count);
     }
     let is_integer = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
     match text.parse::<f64>() {
-        Ok(number) if name.ends_with("seconds") => units::seconds(number),
-        Ok(number) if name.ends_with("milliseconds") => units::seconds(number / 1e3),
+        Ok(number) if has_unit("microseconds") => units::seconds(number / 1e6),
+        Ok(number) if has_unit("milliseconds") => units::seconds(number / 1e3),
+        // Times have no unit in the names of the original protocol; they are in seconds.
+        Ok(number) if has_unit("seconds") || name.ends_with("_time") => units::seconds(number),
         Ok(number) if !is_integer => units::number(number),
         _ => short(&python_text::repr_text(text)),
     }
@@ -186,14 +191,11 @@ mod tests {
     #[test]
     fn providers_that_nobody_knows_show_up() {
         let json = r#"{"type":"STATUS","status":"OK","peer_port":9000,"tracker":null,"uptime_seconds":7500.5,
-            "oven":{"temperature_limit":250,"trays":{"top":{"used":true},"low":{}},"names":["a","b"],"size_bytes":2048,
+            "oven":{"temperature_limit":250,"trays":{"top":{"used":true},"low":{}},"names":["a","b"],"size_bytes":2048,"bytes_max":1024,
                     "share":0.33333,"big":123456789012345678901234567890}}"#;
         let sections = sections(json);
         assert_eq!(sections[0].title, "node");
-        assert_eq!(
-            sections[0].rows,
-            [row("peer port", "9000"), row("tracker", "-"), row("uptime seconds", "2 h 5 min")]
-        );
+        assert_eq!(sections[0].rows, [row("peer port", "9000"), row("tracker", "-"), row("uptime", "2 h 5 min")]);
         assert_eq!(sections[1].title, "oven");
         assert_eq!(
             sections[1].rows,
@@ -202,7 +204,8 @@ mod tests {
                 row("trays / top / used", "yes"),
                 row("trays / low", "none"),
                 row("names", "a, b"),
-                row("size bytes", "2.0 KiB"),
+                row("size", "2.0 KiB"),
+                row("bytes max", "1.0 KiB"),
                 row("share", "0.333"),
                 row("big", "123456789012345678901234567890"),
             ]

@@ -87,7 +87,7 @@ pub(crate) fn indent(json: &str) -> String {
                 let inside = json[at + 1..].trim_start();
                 if inside.starts_with(['}', ']']) {
                     // An empty object or array stays on its line.
-                    while let Some((_, next)) = rest.next() {
+                    for (_, next) in rest.by_ref() {
                         if !next.is_whitespace() {
                             out.push(next);
                             break;

@@ -36,8 +36,11 @@ pub(crate) fn seconds(value: f64) -> String {
     }
 }
 
-/// At most three digits behind the point, and none that say nothing.
+/// At most three digits behind the point, and none that say nothing; a smaller number with its exponent.
 pub(crate) fn number(value: f64) -> String {
+    if value != 0.0 && value.abs() < 0.001 {
+        return format!("{value:.1e}");
+    }
     let text = format!("{value:.3}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
@@ -96,6 +99,7 @@ mod tests {
     #[test]
     fn numbers_carry_no_empty_digits() {
         assert_eq!([number(0.0), number(0.33333), number(12.5), number(100.0)], ["0", "0.333", "12.5", "100"]);
+        assert_eq!(number(0.000_25), "2.5e-4");
     }
 
     #[test]

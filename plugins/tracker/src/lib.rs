@@ -1,1 +1,91 @@
+//! The pool's directory: which nodes are alive, how busy they are, and which has the least to do.
+//!
+//! Nodes register and repeat it with every heartbeat; one that falls silent is forgotten. A node that wants to place
+//! tasks keeps a WATCH_PEERS open and is told of every change, so that no task needs a round trip to here.
+//!
+//! | message | does | answer |
+//! |---|---|---|
+//! | `REGISTER` | a node joins | `STATUS` |
+//! | `UPDATE_LOAD` | a node is still there, and this busy | `STATUS` |
+//! | `UNREGISTER` | a node leaves | `STATUS` |
+//! | `REQUEST_CPU` | names the node with the least expected wait | `CPU_RESPONSE` |
+//! | `WATCH_PEERS` | answers when the table of nodes differs from the asker's | `PEER_TABLE` |
+//!
+//! Events: `peer.joined`, `peer.left` (it said so) and `peer.lost` (it fell silent).
+//!
+//! The rooms, in reading order: `config` (its table in plugins.toml), `handler` (one function a message), `service` (the
+//! lock, the timers, and what is done once the lock is released), `directory` (who is alive and how loaded), `selection`
+//! (which peer to use), `table` (what a watcher is told), `watch` (who waits, and when it is its turn), `error` (what can
+//! go wrong).
 
+mod config;
+mod handler;
+mod service;
+
+mod address;
+mod directory;
+mod selection;
+mod table;
+mod watch;
+
+mod error;
+
+use config::TrackerConfig;
+use potluck_sdk::{
+    Config, Host, LeastCaller, MessageInfo, Provider, ProviderError, ProviderInfo, Reply, Request, Status,
+};
+use service::Service;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The provider `tracker`.
+pub struct Tracker {
+    service: Arc<Service>,
+}
+
+impl Tracker {
+    /// As [`Provider::start`], with a clock of the caller's choice: tests move the time by hand.
+    ///
+    /// # Errors
+    /// As [`Provider::start`].
+    pub fn start_with_clock(
+        host: Host,
+        config: Config<'_>,
+        now: impl Fn() -> Instant + Send + Sync + 'static,
+    ) -> Result<Tracker, ProviderError> {
+        let config = TrackerConfig::read(config)?;
+        Ok(Tracker { service: Service::new(host, &config, Box::new(now)) })
+    }
+}
+
+impl Provider for Tracker {
+    const INFO: ProviderInfo = ProviderInfo {
+        id: "tracker",
+        version: env!("CARGO_PKG_VERSION"),
+        messages: &[
+            MessageInfo::new("REGISTER", LeastCaller::Member),
+            MessageInfo::new("UNREGISTER", LeastCaller::Member),
+            MessageInfo::new("UPDATE_LOAD", LeastCaller::Member),
+            MessageInfo::new("REQUEST_CPU", LeastCaller::Member),
+            MessageInfo::new("WATCH_PEERS", LeastCaller::Member),
+        ],
+    };
+
+    fn start(host: Host, config: Config<'_>) -> Result<Tracker, ProviderError> {
+        Tracker::start_with_clock(host, config, Instant::now)
+    }
+
+    fn handle(&self, request: Request<'_>, reply: Reply<'_>) {
+        handler::answer(&self.service, request, reply);
+    }
+
+    fn status(&self) -> Status {
+        handler::status(&self.service)
+    }
+
+    fn stop(&self) {
+        self.service.stop();
+    }
+}
+
+potluck_sdk::export_plugin!(Tracker);

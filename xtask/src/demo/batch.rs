@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, IsTerminal, Write};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
@@ -51,10 +52,10 @@ pub(super) fn run(pool: &mut Pool, name: &str, tasks: &[Value]) -> Result<(Vec<D
     let outcome = collect(pool, tasks, &lines);
     let duration = start.elapsed();
     // A program that is stuck is killed when `batch` is dropped; one that has closed its output ends by itself.
-    let results = outcome.with_context(|| format!("potluck batch, which wrote:\n{}", process::log_tail(&log)))?;
+    let results = outcome.with_context(|| format!("potluck batch{}", what_it_wrote(&log)))?;
     match process::wait_for(&mut batch.0, Duration::from_secs(10))? {
         Some(status) if status.success() => {}
-        Some(status) => bail!("potluck batch: {status}; it wrote:\n{}", process::log_tail(&log)),
+        Some(status) => bail!("potluck batch: {status}{}", what_it_wrote(&log)),
         None => bail!("potluck batch did not end after its last result"),
     }
     for done in &results {
@@ -83,7 +84,9 @@ fn collect(pool: &mut Pool, tasks: &[Value], lines: &Receiver<std::io::Result<St
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) if results.len() == tasks.len() => return Ok(results),
-            Err(RecvTimeoutError::Disconnected) => bail!("{} of {} results are missing", tasks.len() - results.len(), tasks.len()),
+            Err(RecvTimeoutError::Disconnected) => {
+                bail!("{} of {} results are missing", tasks.len() - results.len(), tasks.len())
+            }
         }
         pool.check()?;
     }
@@ -93,7 +96,9 @@ fn read_result(line: &str, task_id: &str) -> Result<Done> {
     let mut result: Value = serde_json::from_str(line).with_context(|| format!("no JSON: {}", shortened(line)))?;
     match &result["error"] {
         Value::Null => {}
-        Value::String(error) => bail!("task {task_id} failed: {error} (ran on {})", result["executed_by"]),
+        Value::String(error) => {
+            bail!("task {task_id} failed on {}: {error}", result["executed_by"].as_str().unwrap_or("no peer"))
+        }
         other => bail!("task {task_id} failed: {other}"),
     }
     if result["task_id"] != task_id {
@@ -104,6 +109,14 @@ fn read_result(line: &str, task_id: &str) -> Result<Done> {
         seconds: result["execution_time"].as_f64().context("a result without `execution_time`")?,
         result: result["result"].take(),
     })
+}
+
+/// What stands in an error behind the name of the program.
+fn what_it_wrote(log: &Path) -> String {
+    match fs::metadata(log) {
+        Ok(metadata) if metadata.len() > 0 => format!(", which wrote:\n{}", process::log_tail(log)),
+        _ => String::new(),
+    }
 }
 
 fn shortened(line: &str) -> String {
@@ -164,7 +177,10 @@ mod tests {
     fn a_result_is_read_with_who_computed_it() {
         let line = r#"{"type":"CPU_RESULT","task_id":"a","result":[1],"error":null,"executed_by":"127.0.0.1:9001","execution_time":0.5}"#;
         let done = read_result(line, "a").unwrap();
-        assert_eq!((done.result, done.executed_by.as_str(), done.seconds), (serde_json::json!([1]), "127.0.0.1:9001", 0.5));
+        assert_eq!(
+            (done.result, done.executed_by.as_str(), done.seconds),
+            (serde_json::json!([1]), "127.0.0.1:9001", 0.5)
+        );
         assert!(read_result(line, "b").unwrap_err().to_string().contains("in the place of b"));
     }
 

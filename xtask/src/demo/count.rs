@@ -102,10 +102,7 @@ mod tests {
     #[test]
     fn words_are_letters_and_identifiers_are_what_python_calls_so_in_ascii() {
         let count = Count::of("self.x2 = Self_3(9lives, été, __init__)");
-        assert_eq!(
-            count.words,
-            frequencies(&[("self", 2), ("x", 1), ("lives", 1), ("t", 1), ("init", 1)])
-        );
+        assert_eq!(count.words, frequencies(&[("self", 2), ("x", 1), ("lives", 1), ("t", 1), ("init", 1)]));
         assert_eq!(
             count.identifiers,
             frequencies(&[("self", 1), ("x2", 1), ("Self_3", 1), ("lives", 1), ("t", 1), ("__init__", 1)])

@@ -25,7 +25,8 @@ pub(super) fn run(pool: &mut Pool, dist: &Dist) -> Result<Share> {
 
     let mut hits = 0;
     for done in &results {
-        hits += done.result.as_u64().with_context(|| format!("monte_carlo_pi.py returned {}, no count", done.result))?;
+        hits +=
+            done.result.as_u64().with_context(|| format!("monte_carlo_pi.py returned {}, no count", done.result))?;
     }
     let estimate = estimate(hits, TASKS * SAMPLES);
     let error = (estimate - PI).abs();

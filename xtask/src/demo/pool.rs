@@ -87,7 +87,8 @@ impl<'a> Pool<'a> {
     /// `potluck --port ...`, which talks to the first peer.
     pub(super) fn command(&self) -> Command {
         let mut command = self.workspace.program(&self.potluck);
-        command.args(["--port", &self.peers[0].port().to_string()]);
+        // The host as well: a variable of the user could name another one.
+        command.args(["--host", "127.0.0.1", "--port", &self.peers[0].port().to_string()]);
         command
     }
 
@@ -100,35 +101,25 @@ impl<'a> Pool<'a> {
     /// Returns when somebody asks to stop. A node that dies is reported and the others go on: how a pool takes that is
     /// worth trying out.
     pub(super) fn watch(&mut self) -> Result<()> {
-        let mut is_reported = vec![false; self.nodes().count()];
         while !self.interrupt.requested() {
-            for (node, is_reported) in self.nodes().zip(&mut is_reported) {
-                if let (Err(error), false) = (node.check_alive(), *is_reported) {
-                    *is_reported = true;
-                    eprintln!("{error}\n{}", node.log_tail());
-                }
+            for report in self.nodes().filter_map(Node::newly_lost) {
+                eprintln!("\n{report}");
             }
-            if is_reported.iter().all(|is_reported| *is_reported) {
+            if self.nodes().all(|node| node.is_lost()) {
                 bail!("no node is left");
             }
-            // Peers that died have been reported; stopping them again would only repeat it.
             thread::sleep(ASK_AGAIN);
         }
-        self.peers.retain_mut(|peer| peer.check_alive().is_ok());
         Ok(())
     }
 
     /// Stops the peers, then the tracker, from which they take their leave. Every node is stopped, whatever happens to
     /// another; the first failure is returned.
     pub(super) fn stop(mut self) -> Result<()> {
-        for peer in &mut self.peers {
-            peer.terminate();
-        }
-        let stopped: Vec<Result<()>> = self.peers.iter_mut().map(Node::wait_until_stopped).collect();
-        if self.tracker.check_alive().is_ok() {
-            self.tracker.terminate();
-            self.tracker.wait_until_stopped()?;
-        }
+        self.peers.iter_mut().for_each(Node::terminate);
+        let mut stopped: Vec<Result<()>> = self.peers.iter_mut().map(Node::wait_until_stopped).collect();
+        self.tracker.terminate();
+        stopped.push(self.tracker.wait_until_stopped());
         stopped.into_iter().collect()
     }
 
@@ -156,6 +147,13 @@ impl<'a> Pool<'a> {
     /// The end of every node's log.
     pub(super) fn log_tails(&self) -> String {
         std::iter::once(&self.tracker).chain(&self.peers).map(Node::log_tail).collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Drop for Pool<'_> {
+    fn drop(&mut self) {
+        // The nodes are waited for one after another when they are dropped; let them stop at the same time.
+        self.peers.iter_mut().for_each(Node::terminate);
     }
 }
 
@@ -191,7 +189,8 @@ mod tests {
 
     #[test]
     fn the_ports_of_a_peer_list_are_read() {
-        let json = br#"{"type":"PEER_LIST","peers":[{"ip":"127.0.0.1","port":9000,"cpu_load":0.5},{"ip":"::1","port":1}]}"#;
+        let json =
+            br#"{"type":"PEER_LIST","peers":[{"ip":"127.0.0.1","port":9000,"cpu_load":0.5},{"ip":"::1","port":1}]}"#;
         assert_eq!(ports_in(json).unwrap(), [9000, 1]);
         assert!(ports_in(b"[]").is_err());
         assert!(ports_in(br#"{"peers":[{"port":70000}]}"#).is_err());

@@ -188,7 +188,7 @@ mod tests {
     fn a_bad_line_is_named_and_ends_the_file() {
         let tasks = read_all(b"{}\n\n{\"args\": [1]}\r\n[1]\n{}\n", &defaults());
         assert_eq!(tasks.len(), 3);
-        assert_eq!(tasks[1].as_ref().unwrap().input_position, 20);
+        assert_eq!(tasks[1].as_ref().unwrap().input_position, 19);
         assert!(tasks[1].as_ref().unwrap().task_id.ends_with("-3"));
         assert!(tasks[2].as_ref().unwrap_err().starts_with("t.jsonl:4: "), "{:?}", tasks[2]);
     }

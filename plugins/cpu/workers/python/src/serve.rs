@@ -62,9 +62,7 @@ impl Worker {
         let retire = self.engine.has_other_threads(py);
         if !self.claims.finish(slot) {
             // Condemned: the provider has answered for this task, and SIGKILL is on its way.
-            loop {
-                std::thread::park();
-            }
+            wait_for_the_end();
         }
         let printed = stdout_bytes.max(stderr_bytes);
         let mut report =
@@ -98,7 +96,19 @@ impl Worker {
                 });
             }
         }
-        send(socket, &report)
+        send(socket, &report)?;
+        if retire {
+            // What the task left behind could get mixed up with the next one.
+            wait_for_the_end();
+        }
+        Ok(())
+    }
+}
+
+/// The provider ends this process; until then it must not begin another order.
+fn wait_for_the_end() -> ! {
+    loop {
+        std::thread::park();
     }
 }
 

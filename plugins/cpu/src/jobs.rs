@@ -1,0 +1,296 @@
+//! The jobs of this node: where each one is, and what happens next to it.
+
+use crate::config::Config;
+use crate::estimates::Estimates;
+use crate::job::{Answer, Ended, Job, JobId, JobState, Whereabouts, backoff};
+use crate::placement::{Placed, Placement};
+use crate::pool::{Attempt, Pool, Stop};
+use crate::remote;
+use crate::statistics::Statistics;
+use crate::task::Task;
+use parking_lot::Mutex;
+use potluck_sdk::message::cpu::outcome;
+use potluck_sdk::{Host, NodeFacts, ProviderError};
+use serde::Serialize;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// A peer has this long beyond the task's own time to answer; then it counts as stuck.
+const REMOTE_GRACE: Duration = Duration::from_millis(500);
+/// Peers that are tried for one attempt before it runs here; each of them could not be reached.
+const UNREACHABLE_MAX: u32 = 4;
+
+/// Everything that the provider's functions share.
+pub(crate) struct Jobs {
+    pub(crate) host: Host,
+    pub(crate) node: NodeFacts,
+    pub(crate) config: Config,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) placement: Placement,
+    pub(crate) estimates: Estimates,
+    pub(crate) statistics: Statistics,
+    /// `host:port` of this node.
+    pub(crate) own_address: String,
+    next_job: AtomicU64,
+    /// A leaf lock.
+    running: Mutex<Running>,
+}
+
+#[derive(Default)]
+struct Running {
+    jobs: HashMap<JobId, Arc<Job>>,
+    /// Several tasks may have the same name: names are the submitters'.
+    names: HashMap<String, Vec<JobId>>,
+}
+
+#[derive(Serialize)]
+struct TaskEvent<'a> {
+    task_id: &'a str,
+    peer: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a str>,
+    attempts: u32,
+    seconds: f64,
+}
+
+impl Jobs {
+    pub(crate) fn new(host: Host, node: NodeFacts, config: Config, pool: Arc<Pool>) -> Jobs {
+        let own_address = format!("{}:{}", node.ip, node.port);
+        Jobs {
+            host,
+            node,
+            config,
+            pool,
+            placement: Placement::default(),
+            estimates: Estimates::default(),
+            statistics: Statistics::default(),
+            own_address,
+            next_job: AtomicU64::new(1),
+            running: Mutex::default(),
+        }
+    }
+
+    /// The number of the next job, so that it can be cancelled from the moment that it exists.
+    pub(crate) fn next_id(&self) -> JobId {
+        self.next_job.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Takes in a task. The answer is given once, possibly before this returns.
+    pub(crate) fn begin(self: &Arc<Jobs>, id: JobId, task: Task, answer: Answer) {
+        let arrived = Instant::now();
+        let job = Arc::new(Job {
+            id,
+            arrived,
+            deadline: arrived + task.timeout,
+            state: Mutex::new(JobState {
+                answer: Some(answer),
+                attempts: 0,
+                whereabouts: Whereabouts::Nowhere,
+                cancelled: false,
+            }),
+            task,
+        });
+        {
+            let mut running = self.running.lock();
+            running.jobs.insert(id, Arc::clone(&job));
+            running.names.entry(job.task.task_id.clone()).or_default().push(id);
+        }
+        self.statistics.arrived(arrived);
+        self.launch(&job, 0);
+    }
+
+    /// Places and starts the next attempt. `unreachable` counts the peers that could not be reached for it.
+    pub(crate) fn launch(self: &Arc<Jobs>, job: &Arc<Job>, unreachable: u32) {
+        let estimate_seconds = job.task.estimate_seconds(&self.estimates);
+        let may_leave = self.config.forward && !job.task.confidential && !job.task.forwarded;
+        if may_leave
+            && unreachable < UNREACHABLE_MAX
+            && !self.placement.is_empty()
+            && let Some(placed) = self.placement.choose(&self.pool.load(), estimate_seconds)
+        {
+            remote::send(self, job, placed, unreachable);
+        } else {
+            self.launch_here(job, estimate_seconds);
+        }
+    }
+
+    fn launch_here(self: &Arc<Jobs>, job: &Arc<Job>, estimate_seconds: f64) {
+        let (jobs, ending) = (Arc::clone(self), Arc::clone(job));
+        let attempt = Attempt {
+            body: order_body(&job.task),
+            submitter: Arc::clone(&job.task.submitter),
+            isolated: job.task.isolated,
+            confidential: job.task.confidential,
+            priority: job.task.priority,
+            deadline: job.deadline,
+            estimate_seconds,
+            limits: job.task.limits,
+            done: Box::new(move |outcome| {
+                let begun = outcome.started;
+                if begun && outcome.verdict.is_ok() {
+                    jobs.estimates.learn(ending.task.function_key, outcome.seconds);
+                }
+                let ended = Ended::here(outcome, &jobs.own_address);
+                jobs.ended(&ending, ended, begun);
+            }),
+        };
+        match self.pool.submit(attempt) {
+            Ok(id) => {
+                let cancelled = {
+                    let mut state = job.state.lock();
+                    state.whereabouts = Whereabouts::Here(id);
+                    state.cancelled
+                };
+                if cancelled {
+                    self.pool.stop(id, Stop::Cancelled);
+                }
+            }
+            Err(failed) => {
+                let ended = Ended { verdict: Err(failed), ..Ended::failed("", "", &self.own_address) };
+                self.finish(job, &ended);
+            }
+        }
+    }
+
+    /// An attempt has ended: the job is answered, or tried again. `begun` tells whether it counts.
+    pub(crate) fn ended(self: &Arc<Jobs>, job: &Arc<Job>, ended: Ended, begun: bool) {
+        let (attempts, cancelled) = {
+            let mut state = job.state.lock();
+            state.attempts += u32::from(begun);
+            state.whereabouts = Whereabouts::Nowhere;
+            (state.attempts, state.cancelled)
+        };
+        let pause = backoff(attempts);
+        let again = ended.may_be_retried()
+            && attempts <= job.task.max_retries
+            && !cancelled
+            && Instant::now() + pause < job.deadline;
+        if !again {
+            self.finish(job, &ended);
+            return;
+        }
+        let (jobs, job) = (Arc::clone(self), Arc::clone(job));
+        self.host.run_after(pause, move || {
+            if job.state.lock().answer.is_some() {
+                jobs.launch(&job, 0);
+            }
+        });
+    }
+
+    /// Gives the answer, once.
+    pub(crate) fn finish(&self, job: &Arc<Job>, ended: &Ended) {
+        let (answer, attempts) = {
+            let mut state = job.state.lock();
+            let Some(answer) = state.answer.take() else { return };
+            (answer, state.attempts)
+        };
+        self.forget(job);
+        let now = Instant::now();
+        let code = ended.verdict.as_ref().err().map(|failed| &*failed.code);
+        self.statistics.finished(now - job.arrived, ended.execution_seconds, code, now);
+        let json = job.result_json(ended, attempts, now);
+        answer.give(json);
+        self.host.publish(
+            "task.finished",
+            &TaskEvent {
+                task_id: &job.task.task_id,
+                peer: &ended.executed_by,
+                code,
+                attempts,
+                seconds: ended.execution_seconds,
+            },
+        );
+    }
+
+    /// Stops a job wherever it is, and answers it at once. False when it is over already.
+    pub(crate) fn cancel(self: &Arc<Jobs>, id: JobId) -> bool {
+        let Some(job) = self.running.lock().jobs.get(&id).map(Arc::clone) else { return false };
+        let whereabouts = {
+            let mut state = job.state.lock();
+            if state.answer.is_none() {
+                return false;
+            }
+            state.cancelled = true;
+            std::mem::replace(&mut state.whereabouts, Whereabouts::Nowhere)
+        };
+        match whereabouts {
+            // A run that is stopped counts and is answered by the pool; one that has just ended answers by itself.
+            Whereabouts::Here(attempt) => return self.pool.stop(attempt, Stop::Cancelled),
+            Whereabouts::There { placed, remote_id } => remote::cancel(self, &placed, &remote_id),
+            Whereabouts::Nowhere => {}
+        }
+        self.finish(&job, &Ended::failed(outcome::CANCELLED, "Task cancelled", &self.own_address));
+        true
+    }
+
+    /// Stops every job of that name; how many there were.
+    pub(crate) fn cancel_named(self: &Arc<Jobs>, task_id: &str) -> usize {
+        let ids = self.running.lock().names.get(task_id).cloned().unwrap_or_default();
+        ids.into_iter().filter(|id| self.cancel(*id)).count()
+    }
+
+    /// Answers everything that is not in the pool, because the node stops.
+    pub(crate) fn abandon_all(&self) {
+        let jobs: Vec<Arc<Job>> = self.running.lock().jobs.values().map(Arc::clone).collect();
+        for job in jobs {
+            let text = "the node is stopping; send the task to another peer";
+            self.finish(&job, &Ended::failed(ProviderError::NODE_STOPPING, text, &self.own_address));
+        }
+    }
+
+    /// When a peer has not answered long after the task's time is over, it is stuck.
+    pub(crate) fn watch_remote(self: &Arc<Jobs>, job: &Arc<Job>, remote_id: &str) {
+        let patience = job.deadline.saturating_duration_since(Instant::now()) + REMOTE_GRACE;
+        let (jobs, job, remote_id) = (Arc::clone(self), Arc::clone(job), remote_id.to_owned());
+        self.host.run_after(patience, move || {
+            let Some(placed) = job.leave(&remote_id) else { return };
+            remote::cancel(&jobs, &placed, &remote_id);
+            let mut ended = Ended::failed(outcome::TIMEOUT, "Task execution timeout", &jobs.own_address);
+            ended.executed_by = placed.address;
+            jobs.ended(&job, ended, true);
+        });
+    }
+
+    fn forget(&self, job: &Job) {
+        let mut running = self.running.lock();
+        running.jobs.remove(&job.id);
+        if let Some(ids) = running.names.get_mut(&job.task.task_id) {
+            ids.retain(|id| *id != job.id);
+            if ids.is_empty() {
+                running.names.remove(&job.task.task_id);
+            }
+        }
+    }
+}
+
+impl Job {
+    /// The attempt with that name at a peer is over; nothing when it was over before.
+    pub(crate) fn leave(&self, remote_id: &str) -> Option<Placed> {
+        let mut state = self.state.lock();
+        match &state.whereabouts {
+            Whereabouts::There { remote_id: current, .. } if current == remote_id => {}
+            _ => return None,
+        }
+        match std::mem::replace(&mut state.whereabouts, Whereabouts::Nowhere) {
+            Whereabouts::There { placed, .. } => Some(placed),
+            _ => None,
+        }
+    }
+}
+
+/// The order that a worker gets, behind its slot.
+fn order_body(task: &Task) -> Arc<[u8]> {
+    let function = serde_json::to_string(&task.function).unwrap_or_default();
+    format!(
+        "\"memory_limit_bytes\":{},\"output_limit_bytes\":{},\"program\":{},\"function\":{function},\"args\":{}}}",
+        task.limits.memory_bytes,
+        task.limits.output_bytes,
+        task.program.get(),
+        task.args.get(),
+    )
+    .into_bytes()
+    .into()
+}
+

@@ -1,0 +1,465 @@
+//! Runs attempts at tasks in worker processes: at most one per slot at a time, each submitter's in interpreters of its
+//! own, within their limits.
+//!
+//! All state is behind one lock, which any thread takes: a task goes from the thread that received it straight into a
+//! worker's socket, and its result from the supervisor thread straight to whoever waits. Nobody is called while the lock
+//! is held: what is finished is collected in [`Effects`] and told afterwards.
+
+mod dispatch;
+mod supervisor;
+mod worker;
+
+pub(crate) use supervisor::start;
+
+use crate::scheduler::{Algorithm, ReadyQueue, Ticket};
+use crate::task::Limits;
+use parking_lot::{Condvar, Mutex};
+use potluck_sdk::message::RawValue;
+use potluck_sdk::message::cpu::outcome;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use worker::Worker;
+
+/// Names an attempt.
+pub(crate) type AttemptId = u64;
+/// Names a worker process.
+pub(crate) type WorkerId = usize;
+
+/// Told how an attempt ended.
+pub(crate) type Done = Box<dyn FnOnce(Outcome) + Send>;
+
+/// One run of a task on this node.
+pub(crate) struct Attempt {
+    /// The order's JSON behind its slot.
+    pub body: Arc<[u8]>,
+    /// Whose interpreters it may use.
+    pub submitter: Arc<str>,
+    /// The interpreter serves nobody afterwards.
+    pub isolated: bool,
+    /// Whether its load may be announced.
+    pub confidential: bool,
+    /// Higher first.
+    pub priority: i64,
+    /// When its wall time is over.
+    pub deadline: Instant,
+    /// What it is expected to need, in seconds.
+    pub estimate_seconds: f64,
+    /// What it may use.
+    pub limits: Limits,
+    /// Told how it ended, once, on any thread, without the pool's lock.
+    pub done: Done,
+}
+
+/// How an attempt ended.
+pub(crate) struct Outcome {
+    /// The result, or why there is none.
+    pub verdict: Result<Box<RawValue>, Failed>,
+    /// How long it ran; 0 when it did not.
+    pub seconds: f64,
+    /// What it printed.
+    pub stdout: String,
+    /// What it printed.
+    pub stderr: String,
+    /// Whether it was begun.
+    pub started: bool,
+}
+
+/// Why an attempt has no result.
+pub(crate) struct Failed {
+    /// One of the codes of a CPU_RESULT.
+    pub code: Cow<'static, str>,
+    /// One line.
+    pub error: String,
+    /// The exception's class.
+    pub error_type: Option<String>,
+    /// The traceback.
+    pub traceback: Option<String>,
+}
+
+impl Failed {
+    pub(crate) fn new(code: &'static str, error: impl Into<String>) -> Failed {
+        Failed { code: Cow::Borrowed(code), error: error.into(), error_type: None, traceback: None }
+    }
+}
+
+impl Outcome {
+    fn not_run(failed: Failed) -> Outcome {
+        Outcome { verdict: Err(failed), seconds: 0.0, stdout: String::new(), stderr: String::new(), started: false }
+    }
+}
+
+/// Why an attempt is stopped from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Its wall time is over.
+    Timeout,
+    /// Somebody cancelled it.
+    Cancelled,
+    /// It has used its processor time.
+    CpuLimit,
+    /// It has printed too much.
+    OutputLimit,
+    /// The node stops.
+    NodeStopping,
+}
+
+/// Sizes of the pool.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    /// Attempts that run at once.
+    pub slots: usize,
+    /// Started workers without a submitter.
+    pub spares: usize,
+    /// All processes together.
+    pub processes_max: usize,
+    /// Attempts that may wait.
+    pub queue_tasks_max: usize,
+    /// Bytes that may wait.
+    pub queue_bytes_max: usize,
+}
+
+/// How busy the pool is.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct PoolLoad {
+    /// Attempts that run at once.
+    pub slots: usize,
+    /// Attempts that are running.
+    pub running: usize,
+    /// Attempts that wait.
+    pub queued: usize,
+    /// Expected seconds of both.
+    pub backlog_seconds: f64,
+}
+
+/// Counts since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    /// Attempts taken in.
+    pub submitted: u64,
+    /// Attempts that were run, to an end of any kind.
+    pub executed: u64,
+    /// Worker processes started.
+    pub workers_started: u64,
+    /// Worker processes that ended without being asked to.
+    pub workers_died: u64,
+}
+
+/// The pool. Shared by all threads that submit, and the supervisor.
+pub(crate) struct Pool {
+    state: Mutex<State>,
+    waker: mio::Waker,
+    /// Signalled whenever attempts end while the pool stops.
+    drained: Condvar,
+}
+
+struct State {
+    sizes: Sizes,
+    queue: ReadyQueue<AttemptId>,
+    attempts: HashMap<AttemptId, Entry>,
+    /// By deadline, to find the next one.
+    deadlines: BTreeSet<(Instant, AttemptId)>,
+    workers: BTreeMap<WorkerId, Worker>,
+    next_attempt: AttemptId,
+    queued_bytes: usize,
+    /// Expected seconds of what waits; set to 0 whenever nothing does, so that rounding errors cannot add up.
+    queued_seconds: f64,
+    /// Workers that the supervisor should start.
+    spawns_wanted: usize,
+    /// Why no worker can be started, and when that was found.
+    unavailable: Option<(String, Instant)>,
+    /// What the last worker said of itself.
+    description: String,
+    counts: Counts,
+    /// When the supervisor will look around by itself; none when it waits for something to happen.
+    awake_until: Option<Instant>,
+    last_activity: Instant,
+    /// Something changed that the tracker should know of, and whether it may be told before the next heartbeat.
+    load_changed: bool,
+    load_announced: bool,
+    stopping: bool,
+}
+
+struct Entry {
+    attempt: Attempt,
+    ticket: Ticket,
+    place: Place,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Queued,
+    Sent(WorkerId),
+}
+
+/// What must happen once the lock is released.
+#[derive(Default)]
+struct Effects {
+    finished: Vec<(Done, Outcome)>,
+    buried: Vec<Worker>,
+}
+
+impl Effects {
+    fn happen(self) {
+        for (done, outcome) in self.finished {
+            done(outcome);
+        }
+        for worker in self.buried {
+            worker.bury();
+        }
+    }
+}
+
+impl Pool {
+    /// Takes in an attempt, or says why not; then `done` is not called.
+    pub(crate) fn submit(&self, attempt: Attempt) -> Result<AttemptId, Failed> {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        if let Some(failed) = state.refusal(&attempt, now) {
+            return Err(failed);
+        }
+        let id = state.next_attempt;
+        state.next_attempt += 1;
+        state.counts.submitted += 1;
+        let ticket = Ticket { priority: attempt.priority, sequence: id };
+        let deadline = attempt.deadline;
+        let announced = !attempt.confidential;
+        state.attempts.insert(id, Entry { attempt, ticket, place: Place::Queued });
+        state.deadlines.insert((deadline, id));
+        state.enqueue(id);
+        state.touch(announced, now);
+        state.dispatch(now);
+        // The supervisor must know of the deadline, and of workers that are missing; while it is awake anyway, it will see.
+        let wake = state.spawns_wanted > 0 || state.awake_until.is_none_or(|until| until > deadline);
+        drop(state);
+        if wake {
+            let _ = self.waker.wake();
+        }
+        Ok(id)
+    }
+
+    /// Stops an attempt, queued or running; it is told at once. False when it has ended already.
+    pub(crate) fn stop(&self, id: AttemptId, reason: Stop) -> bool {
+        let mut effects = Effects::default();
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        let stopped = state.stop(id, reason, now, &mut effects);
+        state.dispatch(now);
+        let wake = state.spawns_wanted > 0;
+        drop(state);
+        effects.happen();
+        if wake {
+            let _ = self.waker.wake();
+        }
+        stopped
+    }
+
+    /// How busy the pool is.
+    pub(crate) fn load(&self) -> PoolLoad {
+        self.state.lock().load(Instant::now())
+    }
+
+    /// Switches the order of the queue.
+    pub(crate) fn set_algorithm(&self, algorithm: Algorithm) {
+        self.state.lock().queue.set_algorithm(algorithm);
+    }
+
+    /// The order of the queue.
+    pub(crate) fn algorithm(&self) -> Algorithm {
+        self.state.lock().queue.algorithm()
+    }
+
+    /// Counts since the start.
+    pub(crate) fn counts(&self) -> Counts {
+        self.state.lock().counts
+    }
+
+    /// Worker processes that are up.
+    pub(crate) fn processes(&self) -> usize {
+        self.state.lock().workers.values().filter(|worker| worker.ready && !worker.doomed).count()
+    }
+
+    /// What runs the programs; empty before the first worker is up.
+    pub(crate) fn description(&self) -> String {
+        self.state.lock().description.clone()
+    }
+
+    /// Why no worker can be started.
+    pub(crate) fn unavailable(&self) -> Option<String> {
+        self.state.lock().unavailable.as_ref().map(|(reason, _)| reason.clone())
+    }
+
+    /// Refuses new attempts and answers those that wait; gives those that run some time to end, then stops them.
+    pub(crate) fn drain(&self, patience: Duration) {
+        let now = Instant::now();
+        let mut effects = Effects::default();
+        let mut state = self.state.lock();
+        state.stopping = true;
+        let waiting: Vec<AttemptId> = state.queue.iter().copied().collect();
+        for id in waiting {
+            state.stop(id, Stop::NodeStopping, now, &mut effects);
+        }
+        drop(state);
+        effects.happen();
+        let mut state = self.state.lock();
+        while !state.attempts.is_empty() {
+            if self.drained.wait_until(&mut state, now + patience).timed_out() {
+                break;
+            }
+        }
+        let mut effects = Effects::default();
+        let running: Vec<AttemptId> = state.attempts.keys().copied().collect();
+        for id in running {
+            state.stop(id, Stop::NodeStopping, now, &mut effects);
+        }
+        for worker in state.workers.values_mut() {
+            worker.kill();
+        }
+        drop(state);
+        effects.happen();
+        let _ = self.waker.wake();
+    }
+}
+
+impl State {
+    fn refusal(&mut self, attempt: &Attempt, now: Instant) -> Option<Failed> {
+        if self.stopping {
+            return Some(stop_failure(Stop::NodeStopping, attempt));
+        }
+        if let Some((reason, since)) = &self.unavailable {
+            // Something may have been repaired meanwhile; the next attempt finds out.
+            if now - *since < supervisor::RETRY_START_AFTER {
+                return Some(Failed::new(outcome::RUNTIME_UNAVAILABLE, reason.clone()));
+            }
+            self.unavailable = None;
+        }
+        let Sizes { queue_tasks_max, queue_bytes_max, .. } = self.sizes;
+        if self.queue.len() >= queue_tasks_max || self.queued_bytes + attempt.body.len() > queue_bytes_max {
+            let text = format!(
+                "{} tasks with {} bytes wait on this node, as many as it takes (queue_tasks_max {queue_tasks_max}, queue_bytes_max {queue_bytes_max}); try again later",
+                self.queue.len(),
+                self.queued_bytes
+            );
+            return Some(Failed::new(outcome::QUEUE_FULL, text));
+        }
+        None
+    }
+
+    fn enqueue(&mut self, id: AttemptId) {
+        let Some(entry) = self.attempts.get_mut(&id) else { return };
+        entry.place = Place::Queued;
+        self.queued_bytes += entry.attempt.body.len();
+        self.queued_seconds += entry.attempt.estimate_seconds;
+        let ticket = entry.ticket;
+        self.queue.push(ticket, id);
+    }
+
+    fn dequeue(&mut self, id: AttemptId) {
+        let Some(entry) = self.attempts.get(&id) else { return };
+        if self.queue.remove(entry.ticket).is_some() {
+            self.queued_bytes -= entry.attempt.body.len();
+            self.queued_seconds -= entry.attempt.estimate_seconds;
+        }
+        if self.queue.len() == 0 {
+            self.queued_seconds = 0.0;
+        }
+    }
+
+    /// Something happened: the supervisor stays awake for a while, and the load is told.
+    fn touch(&mut self, announced: bool, now: Instant) {
+        self.last_activity = now;
+        self.load_changed = true;
+        self.load_announced |= announced;
+    }
+
+    fn load(&self, now: Instant) -> PoolLoad {
+        let mut running = 0;
+        let mut backlog_seconds = self.queued_seconds.max(0.0);
+        for worker in self.workers.values().filter(|worker| !worker.doomed) {
+            let mut head = true;
+            for sent in &worker.sent {
+                let Some(entry) = sent.attempt.and_then(|id| self.attempts.get(&id)) else { continue };
+                let estimate = entry.attempt.estimate_seconds;
+                let ran = if head { (now - sent.head_since).as_secs_f64() } else { 0.0 };
+                // What has run longer than expected is expected to need as long again.
+                backlog_seconds += if ran < estimate { estimate - ran } else { ran };
+                running += 1;
+                head = false;
+            }
+        }
+        // Those sent ahead wait as well, only elsewhere.
+        let ahead = running - self.busy().min(running);
+        PoolLoad { slots: self.sizes.slots, running: running - ahead, queued: self.queue.len() + ahead, backlog_seconds }
+    }
+
+    fn busy(&self) -> usize {
+        self.workers.values().filter(|worker| !worker.doomed && !worker.sent.is_empty()).count()
+    }
+
+    /// Ends an attempt: it is nowhere any more, and `done` will be told.
+    fn finish(&mut self, id: AttemptId, outcome: Outcome, now: Instant, effects: &mut Effects) {
+        let Some(entry) = self.attempts.remove(&id) else { return };
+        self.deadlines.remove(&(entry.attempt.deadline, id));
+        if outcome.started {
+            self.counts.executed += 1;
+        }
+        self.touch(!entry.attempt.confidential, now);
+        effects.finished.push((entry.attempt.done, outcome));
+    }
+
+    /// Stops an attempt wherever it is. False when it is over, or its report is on its way.
+    fn stop(&mut self, id: AttemptId, reason: Stop, now: Instant, effects: &mut Effects) -> bool {
+        let Some(entry) = self.attempts.get(&id) else { return false };
+        let failed = stop_failure(reason, &entry.attempt);
+        let Place::Sent(worker_id) = entry.place else {
+            self.dequeue(id);
+            self.finish(id, Outcome::not_run(failed), now, effects);
+            return true;
+        };
+        let Some(worker) = self.workers.get_mut(&worker_id) else { return false };
+        let Some(index) = worker.sent.iter().position(|sent| sent.attempt == Some(id)) else { return false };
+        if worker.revoke(index).is_some() {
+            self.finish(id, Outcome::not_run(failed), now, effects);
+            return true;
+        }
+        if !worker.condemn(index) {
+            // It has just ended by itself.
+            return false;
+        }
+        worker.kill();
+        let seconds = (now - worker.sent[index].head_since).as_secs_f64();
+        worker.sent[index].attempt = None;
+        let (stdout, stderr) = worker.output();
+        self.take_back(worker_id);
+        self.finish(id, Outcome { verdict: Err(failed), seconds, stdout, stderr, started: true }, now, effects);
+        true
+    }
+
+    /// Puts everything that a worker was sent and has not begun back into the queue, at its old place.
+    fn take_back(&mut self, worker_id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&worker_id) else { return };
+        let revoked: Vec<AttemptId> = (0..worker.sent.len()).filter_map(|index| worker.revoke(index)).collect();
+        for id in revoked {
+            self.enqueue(id);
+        }
+    }
+}
+
+fn stop_failure(reason: Stop, attempt: &Attempt) -> Failed {
+    match reason {
+        Stop::Timeout => Failed::new(outcome::TIMEOUT, "Task execution timeout"),
+        Stop::Cancelled => Failed::new(outcome::CANCELLED, "Task cancelled"),
+        Stop::CpuLimit => {
+            let limit = attempt.limits.cpu_seconds.unwrap_or_default();
+            Failed::new(outcome::CPU_LIMIT, format!("the task used more processor time than its limit of {limit} seconds"))
+        }
+        Stop::OutputLimit => {
+            let limit = attempt.limits.output_bytes;
+            Failed::new(outcome::OUTPUT_LIMIT, format!("the task printed more than its limit of {limit} bytes"))
+        }
+        Stop::NodeStopping => {
+            Failed::new(potluck_sdk::ProviderError::NODE_STOPPING, "the node is stopping; send the task to another peer")
+        }
+    }
+}

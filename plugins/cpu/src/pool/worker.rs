@@ -1,0 +1,249 @@
+//! One worker process, as the pool sees it.
+
+use super::{AttemptId, WorkerId};
+use crate::runtime::Runtime;
+use mio::net::UnixStream;
+use potluck_worker_protocol::claims::SLOTS;
+use potluck_worker_protocol::{Claims, OUTPUT_BYTES_RETURNED_MAX, send_claims, write_frame};
+use rustix::fs::{MemfdFlags, fstat, memfd_create};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use std::collections::VecDeque;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A task shorter than this pays more for the way to the worker and back than for running; then more than one is sent
+/// ahead.
+const SHORT: Duration = Duration::from_millis(2);
+/// Tasks sent ahead to a worker that runs short ones: enough to keep it busy while results travel.
+const WINDOW: usize = 16;
+/// Kernel clock ticks per second in /proc/PID/stat: fixed at 100 for user space on Linux.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// A worker process and what it has been sent.
+pub(super) struct Worker {
+    pub(super) id: WorkerId,
+    child: Child,
+    pub(super) socket: Arc<UnixStream>,
+    unsent: Vec<u8>,
+    claims: Claims,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+    scratch: PathBuf,
+    /// Whose tasks it runs; nobody's yet for a spare.
+    pub(super) submitter: Option<Arc<str>>,
+    /// Whether it has said that it takes orders.
+    pub(super) ready: bool,
+    /// Orders on their way, oldest first.
+    pub(super) sent: VecDeque<Sent>,
+    free_slots: u64,
+    /// How long its last task ran.
+    last_run: Duration,
+    /// When it got its submitter's last task, to find the one least used.
+    pub(super) last_used: Instant,
+    /// Takes no more tasks: it was killed, or is about to be.
+    pub(super) doomed: bool,
+    /// Becomes readable when the process has ended. The socket does not tell: a child of a task may hold it open.
+    pub(super) exit: OwnedFd,
+}
+
+/// An order on its way.
+pub(super) struct Sent {
+    /// Nothing when it was revoked.
+    pub(super) attempt: Option<AttemptId>,
+    pub(super) slot: usize,
+    /// When it became the oldest: the worker has been busy with it from then on.
+    pub(super) head_since: Instant,
+    /// Processor time of the process when the order was sent, for tasks with a limit on it.
+    pub(super) cpu_seconds_before: f64,
+}
+
+impl Worker {
+    /// Starts a process.
+    pub(super) fn start(id: WorkerId, runtime: &dyn Runtime, folder: &Path) -> Result<Worker, String> {
+        let scratch = folder.join(format!("worker-{id}"));
+        let failed = |what: &str, error: std::io::Error| format!("a worker process cannot be started: {what}: {error}");
+        std::fs::create_dir_all(&scratch).map_err(|error| failed("its folder", error))?;
+        let mut command = runtime.command(&scratch)?;
+        let open = || -> std::io::Result<_> {
+            let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+            ours.set_nonblocking(true)?;
+            let (claims, page) = Claims::create()?;
+            send_claims(&ours, page.as_fd())?;
+            let stdout = memfd_create("potluck-stdout", MemfdFlags::CLOEXEC)?;
+            let stderr = memfd_create("potluck-stderr", MemfdFlags::CLOEXEC)?;
+            Ok((ours, theirs, claims, stdout, stderr))
+        };
+        let (ours, theirs, claims, stdout, stderr) = open().map_err(|error| failed("its channels", error))?;
+        let streams = || -> std::io::Result<(Stdio, Stdio)> { Ok((stdout.try_clone()?.into(), stderr.try_clone()?.into())) };
+        let (stdout_stdio, stderr_stdio) = streams().map_err(|error| failed("its output", error))?;
+        let child = command
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(stdout_stdio)
+            .stderr(stderr_stdio)
+            .current_dir(&scratch)
+            .process_group(0)
+            .spawn()
+            .map_err(|error| failed(&format!("{:?}", command.get_program()), error))?;
+        let pid = Pid::from_child(&child);
+        let exit = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| failed("its process handle", error.into()))?;
+        Ok(Worker {
+            id,
+            child,
+            socket: Arc::new(UnixStream::from_std(ours)),
+            unsent: Vec::new(),
+            claims,
+            stdout,
+            stderr,
+            scratch,
+            submitter: None,
+            ready: false,
+            sent: VecDeque::new(),
+            free_slots: u64::MAX,
+            last_run: Duration::MAX,
+            last_used: Instant::now(),
+            doomed: false,
+            exit,
+        })
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.ready && !self.doomed && self.sent.is_empty()
+    }
+
+    /// Whether one more order may be sent, behind those on their way.
+    pub(super) fn has_room(&self) -> bool {
+        let window = if self.last_run < SHORT { WINDOW } else { 1 };
+        self.ready && !self.doomed && self.sent.len() < window && self.free_slots != 0
+    }
+
+    /// Sends an order; `body` is its JSON behind the slot. What the socket does not take follows when it has room.
+    pub(super) fn send(&mut self, attempt: AttemptId, body: &[u8], measure_cpu: bool, now: Instant) {
+        let slot = self.free_slots.trailing_zeros() as usize;
+        debug_assert!(slot < SLOTS);
+        self.free_slots &= !(1 << slot);
+        let claimed = self.claims.send(slot);
+        debug_assert!(claimed, "a free slot has a free claim");
+        let cpu_seconds_before = if measure_cpu { self.cpu_seconds() } else { 0.0 };
+        self.sent.push_back(Sent { attempt: Some(attempt), slot, head_since: now, cpu_seconds_before });
+        self.last_used = now;
+        write_frame(&mut self.unsent, &[format!("{{\"slot\":{slot},").as_bytes(), body]);
+        self.flush();
+    }
+
+    /// Hands the socket as much as it takes. A broken one is found out by the reader.
+    pub(super) fn flush(&mut self) {
+        let mut written = 0;
+        while written < self.unsent.len() {
+            match (&*self.socket).write(&self.unsent[written..]) {
+                Ok(count) if count > 0 => written += count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                _ => break,
+            }
+        }
+        if written == self.unsent.len() {
+            self.unsent.clear();
+            if self.unsent.capacity() > 1 << 20 {
+                self.unsent = Vec::new();
+            }
+        } else {
+            self.unsent.drain(..written);
+        }
+    }
+
+    /// Takes an order back; true when it will not be run.
+    pub(super) fn revoke(&mut self, index: usize) -> Option<AttemptId> {
+        let sent = self.sent.get_mut(index)?;
+        if sent.attempt.is_some() && self.claims.revoke(sent.slot) {
+            return sent.attempt.take();
+        }
+        None
+    }
+
+    /// Makes sure that the worker starts nothing after the order that it runs; true when it was running it.
+    pub(super) fn condemn(&self, index: usize) -> bool {
+        self.sent.get(index).is_some_and(|sent| self.claims.condemn(sent.slot))
+    }
+
+    /// Whether the worker has begun an order.
+    pub(super) fn has_started(&self, slot: usize) -> bool {
+        self.claims.is_started(slot)
+    }
+
+    /// The report of the oldest order has come.
+    pub(super) fn reported(&mut self, slot: usize, ran: Option<Duration>, now: Instant) -> Option<Sent> {
+        if self.sent.front()?.slot != slot {
+            return None;
+        }
+        let sent = self.sent.pop_front()?;
+        self.claims.release(slot);
+        self.free_slots |= 1 << slot;
+        if let Some(next) = self.sent.front_mut() {
+            next.head_since = now;
+        }
+        if let Some(ran) = ran {
+            self.last_run = ran;
+        }
+        Some(sent)
+    }
+
+    /// Stops the process and everything it started.
+    pub(super) fn kill(&mut self) {
+        self.doomed = true;
+        // The group's id stays taken while the child is not reaped, so this cannot hit another.
+        let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+    }
+
+    /// Bytes that the running task has printed so far, on the stream with more.
+    pub(super) fn output_bytes(&self) -> u64 {
+        let length = |file: &OwnedFd| fstat(file).map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0));
+        length(&self.stdout).max(length(&self.stderr))
+    }
+
+    /// What a task printed that cannot report it any more.
+    pub(super) fn output(&self) -> (String, String) {
+        (read_start(&self.stdout), read_start(&self.stderr))
+    }
+
+    /// Processor time that the process has used, all its threads together.
+    pub(super) fn cpu_seconds(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        // The second field is the program's name in parentheses and may hold anything; utime and stime are fields 14, 15.
+        let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let ticks: f64 = after_name.split_ascii_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
+        ticks / TICKS_PER_SECOND
+    }
+
+    /// Reaps a process that has ended, and says how.
+    pub(super) fn bury(mut self) -> String {
+        self.kill();
+        let status = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.scratch);
+        status.map_or_else(|error| error.to_string(), describe)
+    }
+}
+
+fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (_, Some(11)) => "signal 11, segmentation fault".to_owned(),
+        (_, Some(signal)) => format!("signal {signal}"),
+        _ => status.to_string(),
+    }
+}
+
+fn read_start(file: &OwnedFd) -> String {
+    let mut bytes = vec![0; OUTPUT_BYTES_RETURNED_MAX];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match rustix::io::pread(file, &mut bytes[filled..], filled as u64) {
+            Ok(0) | Err(_) => break,
+            Ok(count) => filled += count,
+        }
+    }
+    String::from_utf8_lossy(&bytes[..filled]).into_owned()
+}

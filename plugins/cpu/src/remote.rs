@@ -1,0 +1,133 @@
+//! Tasks that run on another peer.
+
+use crate::job::{Ended, Job, Whereabouts};
+use crate::jobs::Jobs;
+use crate::placement::Placed;
+use crate::pool::Failed;
+use crate::task::next_number;
+use potluck_sdk::message::cpu::{CancelTask, CpuResult, CpuTask, outcome};
+use potluck_sdk::message::to_json;
+use potluck_sdk::{ProviderError, Response};
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Sends an attempt to a peer.
+pub(crate) fn send(jobs: &Arc<Jobs>, job: &Arc<Job>, placed: Placed, unreachable: u32) {
+    let task = &job.task;
+    let address = placed.address.clone();
+    // The submitter's name for the task may be somebody else's there.
+    let remote_id = format!("{}-{}", jobs.node.peer_id.short(), next_number());
+    let message = CpuTask {
+        task_id: Some(Cow::Borrowed(&remote_id)),
+        program: Some(&task.program),
+        function: Some(Cow::Borrowed(&task.function)),
+        args: Some(&task.args),
+        priority: Some(task.priority),
+        timeout: Some(job.deadline.saturating_duration_since(Instant::now()).as_secs_f64().max(0.001)),
+        source_peer: Some(Cow::Borrowed(&jobs.own_address)),
+        estimated_time: task.estimated_time,
+        cpu_limit_seconds: task.limits.cpu_seconds,
+        memory_limit_bytes: (task.limits.memory_bytes != jobs.config.memory_limit_bytes).then_some(task.limits.memory_bytes),
+        output_limit_bytes: (task.limits.output_bytes != jobs.config.output_limit_bytes).then_some(task.limits.output_bytes),
+        isolated: task.isolated.then_some(true),
+        ..CpuTask::default()
+    };
+    let json = addressed(&address, &to_json(&message));
+    {
+        let mut state = job.state.lock();
+        if state.answer.is_none() || state.cancelled {
+            drop(state);
+            jobs.placement.settle(&placed, true);
+            return;
+        }
+        state.whereabouts = Whereabouts::There { placed, remote_id: remote_id.clone() };
+    }
+    jobs.statistics.forwarded();
+    jobs.watch_remote(job, &remote_id);
+    let (jobs, job) = (Arc::clone(jobs), Arc::clone(job));
+    let host = jobs.host;
+    host.call_with(&json, b"", move |answer| answered(&jobs, &job, &remote_id, answer, unreachable));
+}
+
+fn answered(jobs: &Arc<Jobs>, job: &Arc<Job>, remote_id: &str, answer: Result<Response, ProviderError>, unreachable: u32) {
+    let Some(placed) = job.leave(remote_id) else { return };
+    let reached = !matches!(&answer, Err(error) if error.code == ProviderError::PEER_UNREACHABLE);
+    jobs.placement.settle(&placed, reached);
+    let error = match answer {
+        Ok(response) => match serde_json::from_str::<CpuResult>(&response.json) {
+            Ok(result) => return finished(jobs, job, &placed, &result, unreachable),
+            Err(error) => ProviderError::new(ProviderError::INTERNAL, format!("{}: {error}", placed.address)),
+        },
+        Err(error) => error,
+    };
+    if is_refusal(&error.code) {
+        // It was not begun there, so this is no attempt.
+        jobs.launch(job, unreachable + 1);
+        return;
+    }
+    let mut ended = Ended::failed("", "", &placed.address);
+    ended.verdict = Err(Failed { code: error.code, error: error.message, error_type: None, traceback: None });
+    jobs.ended(job, ended, true);
+}
+
+fn finished(jobs: &Arc<Jobs>, job: &Arc<Job>, placed: &Placed, result: &CpuResult<'_>, unreachable: u32) {
+    let owned = |text: &Option<Cow<'_, str>>| text.as_deref().map(str::to_owned);
+    let verdict = match (&result.error, result.result) {
+        (Some(error), _) => Err(Failed {
+            code: Cow::Owned(owned(&result.code).unwrap_or_else(|| outcome::TASK_FAILED.to_owned())),
+            error: error.clone().into_owned(),
+            error_type: owned(&result.error_type),
+            traceback: owned(&result.traceback),
+        }),
+        (None, Some(value)) => Ok(value.to_owned()),
+        // JSON null arrives as nothing.
+        (None, None) => Ok(potluck_sdk::message::RawValue::NULL.to_owned()),
+    };
+    if let Err(failed) = &verdict
+        && result.attempts == 0
+        && is_refusal(&failed.code)
+    {
+        jobs.launch(job, unreachable + 1);
+        return;
+    }
+    if verdict.is_ok() {
+        jobs.estimates.learn(job.task.function_key, result.execution_time.clamp(0.0, 1e7));
+    }
+    let ended = Ended {
+        verdict,
+        execution_seconds: result.execution_time.clamp(0.0, 1e7),
+        stdout: result.stdout.clone().into_owned(),
+        stderr: result.stderr.clone().into_owned(),
+        executed_by: placed.address.clone(),
+    };
+    jobs.ended(job, ended, result.attempts > 0);
+}
+
+/// Whether a peer did not begin a task, so that it can go elsewhere at no loss.
+fn is_refusal(code: &str) -> bool {
+    [
+        ProviderError::PEER_UNREACHABLE,
+        ProviderError::NO_PROVIDER,
+        ProviderError::NODE_STOPPING,
+        ProviderError::LIMIT_REACHED,
+        outcome::QUEUE_FULL,
+        outcome::RUNTIME_UNAVAILABLE,
+        // What is too much for that node need not be too much for this one, which has accepted it.
+        outcome::INVALID_TASK,
+    ]
+    .contains(&code)
+}
+
+/// Tells a peer that nobody waits for an attempt any more.
+pub(crate) fn cancel(jobs: &Arc<Jobs>, placed: &Placed, remote_id: &str) {
+    jobs.placement.settle(placed, true);
+    let message = to_json(&CancelTask { task_id: Some(Cow::Borrowed(remote_id)) });
+    // It may just have ended, so an error means nothing.
+    jobs.host.call_with(&addressed(&placed.address, &message), b"", drop);
+}
+
+fn addressed(address: &str, json: &str) -> String {
+    let to = serde_json::to_string(address).unwrap_or_default();
+    format!("{{\"to\":{to},{}", json.get(1..).unwrap_or_default())
+}

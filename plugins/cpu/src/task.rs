@@ -1,0 +1,256 @@
+//! A task: what a CPU_TASK message asks for, checked.
+
+use crate::config::Config;
+use crate::estimates::{Estimates, FunctionKey};
+use potluck_sdk::message::RawValue;
+use potluck_sdk::message::cpu::{CpuTask, outcome};
+use potluck_sdk::{Caller, ProviderError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Longest `task_id`, in bytes.
+const TASK_ID_BYTES_MAX: usize = 256;
+/// Most retries that a task may ask for.
+const RETRIES_MAX: i64 = 1000;
+
+/// A task that can be run, here or elsewhere.
+#[derive(Debug)]
+pub(crate) struct Task {
+    /// What the submitter calls it.
+    pub task_id: String,
+    /// The source text, as a JSON string.
+    pub program: Box<RawValue>,
+    /// The function to call.
+    pub function: String,
+    /// A JSON array.
+    pub args: Box<RawValue>,
+    /// Must not leave this node.
+    pub confidential: bool,
+    /// Has come from another peer, so it is not forwarded again.
+    pub forwarded: bool,
+    /// Higher first.
+    pub priority: i64,
+    /// Runs after the first.
+    pub max_retries: u32,
+    /// Wall time, queue included.
+    pub timeout: Duration,
+    /// What the submitter expects, in seconds.
+    pub estimated_time: Option<f64>,
+    /// Names the function among those whose durations are known.
+    pub function_key: FunctionKey,
+    /// What it may use.
+    pub limits: Limits,
+    /// Gets an interpreter of its own.
+    pub isolated: bool,
+    /// Whose interpreters it may use: only a submitter's own tasks meet in one.
+    pub submitter: Arc<str>,
+}
+
+/// What a task may use.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Processor time.
+    pub cpu_seconds: Option<f64>,
+    /// Address space of its process.
+    pub memory_bytes: u64,
+    /// Output on each stream.
+    pub output_bytes: u64,
+}
+
+/// Why a message is no task: the code and the sentence of its CPU_RESULT.
+pub(crate) struct InvalidTask {
+    /// The task's name, so that the submitter recognises the refusal.
+    pub task_id: String,
+    pub code: &'static str,
+    pub text: String,
+}
+
+/// Names tasks whose submitter did not.
+pub(crate) fn next_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+impl Task {
+    /// Checks what a message asks for.
+    pub(crate) fn read(
+        mut message: CpuTask<'_>,
+        caller: Caller<'_>,
+        config: &Config,
+        estimates: &Estimates,
+    ) -> Result<Task, InvalidTask> {
+        let task_id = match message.task_id.take() {
+            Some(task_id) if !task_id.is_empty() => task_id.into_owned(),
+            _ => format!("task-{}", next_number()),
+        };
+        let check = Check { message, caller, config, estimates };
+        check.run(&task_id).map_err(|(code, text)| InvalidTask { task_id: cut(&task_id), code, text })
+    }
+
+    /// What the task is expected to need, in seconds.
+    pub(crate) fn estimate_seconds(&self, estimates: &Estimates) -> f64 {
+        self.estimated_time.unwrap_or_else(|| estimates.seconds(self.function_key))
+    }
+}
+
+struct Check<'a> {
+    message: CpuTask<'a>,
+    caller: Caller<'a>,
+    config: &'a Config,
+    estimates: &'a Estimates,
+}
+
+type Refusal = (&'static str, String);
+
+impl Check<'_> {
+    fn run(self, task_id: &str) -> Result<Task, Refusal> {
+        let invalid = |text: &str| (outcome::INVALID_TASK, text.to_owned());
+        let Check { message, caller, config, estimates } = self;
+        if task_id.len() > TASK_ID_BYTES_MAX {
+            return Err(invalid("`task_id` may have at most 256 bytes"));
+        }
+        let program = message.program.map(RawValue::get).unwrap_or_default();
+        if program.is_empty() || program == "null" || program == "\"\"" {
+            return Err(invalid("No program code provided"));
+        }
+        if !program.starts_with('"') {
+            return Err(invalid("`program` must be a text"));
+        }
+        let args = match message.args.map(RawValue::get) {
+            None | Some("null") => "[]",
+            Some(args) if args.starts_with('[') => args,
+            Some(_) => return Err(invalid("`args` must be an array of positional arguments, such as [5]")),
+        };
+        match message.runtime.as_deref() {
+            None | Some("" | "python") => {}
+            Some(other) => {
+                let shown: String = other.chars().take(32).collect();
+                let text = format!("the runtime {shown:?} is not on this node; it has: python");
+                return Err((outcome::RUNTIME_UNAVAILABLE, text));
+            }
+        }
+        let function = match message.function {
+            Some(function) if !function.is_empty() => function.into_owned(),
+            _ => "main".to_owned(),
+        };
+        let max_retries = message.max_retries.unwrap_or(0);
+        if !(0..=RETRIES_MAX).contains(&max_retries) {
+            return Err(invalid("`max_retries` must be from 0 to 1000"));
+        }
+        let timeout = message.timeout.unwrap_or(config.timeout_seconds);
+        if !(timeout > 0.0 && timeout <= config.timeout_seconds_max) {
+            let text = format!("`timeout` must be more than 0 and at most {} seconds", config.timeout_seconds_max);
+            return Err((outcome::INVALID_TASK, text));
+        }
+        let positive = |name: &str, value: Option<f64>| match value {
+            Some(value) if !(value > 0.0 && value <= 3e7) => {
+                Err((outcome::INVALID_TASK, format!("`{name}` must be more than 0 seconds and at most 30000000")))
+            }
+            other => Ok(other),
+        };
+        let limits = Limits {
+            cpu_seconds: positive("cpu_limit_seconds", message.cpu_limit_seconds)?,
+            memory_bytes: at_most("memory_limit_bytes", message.memory_limit_bytes, config.memory_limit_bytes)?,
+            output_bytes: at_most("output_limit_bytes", message.output_limit_bytes, config.output_limit_bytes)?,
+        };
+        let estimated_time = positive("estimated_time", message.estimated_time.filter(|seconds| *seconds != 0.0))?;
+        let confidential = message.confidential.unwrap_or(false);
+        let isolated = message.isolated.unwrap_or(false);
+        let source_peer = message.source_peer.filter(|source| !source.is_empty()).map(|source| cut(&source));
+        // Until connections are authenticated a source is a claim; it can only keep submitters further apart.
+        let submitter = format!(
+            "{}:{}:{}:{}:{}",
+            caller.word(),
+            caller.id(),
+            source_peer.as_deref().unwrap_or_default(),
+            if confidential { "confidential" } else { "" },
+            if isolated { next_number() } else { 0 },
+        );
+        let owned = |text: &str| {
+            RawValue::from_string(text.to_owned())
+                .map_err(|error| (ProviderError::INVALID_MESSAGE, format!("Invalid message format: {error}")))
+        };
+        Ok(Task {
+            task_id: task_id.to_owned(),
+            function_key: estimates.key(program, &function),
+            program: owned(program)?,
+            function,
+            args: owned(args)?,
+            confidential,
+            forwarded: source_peer.is_some(),
+            priority: message.priority.unwrap_or(0),
+            max_retries: max_retries as u32,
+            timeout: Duration::from_secs_f64(timeout),
+            estimated_time,
+            limits,
+            isolated,
+            submitter: submitter.into(),
+        })
+    }
+}
+
+fn at_most(name: &str, wanted: Option<u64>, most: u64) -> Result<u64, Refusal> {
+    match wanted {
+        None | Some(0) => Ok(most),
+        Some(bytes) if bytes <= most => Ok(bytes),
+        Some(_) => Err((outcome::INVALID_TASK, format!("`{name}` may be at most {most} on this node"))),
+    }
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(TASK_ID_BYTES_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Result<Task, String> {
+        let message: CpuTask = serde_json::from_str(json).unwrap();
+        Task::read(message, Caller::Local, &Config::default(), &Estimates::default()).map_err(|refusal| refusal.text)
+    }
+
+    #[test]
+    fn what_is_missing_has_the_defaults_of_the_protocol() {
+        let task = read(r#"{"program":"def main(): pass"}"#).unwrap();
+        assert_eq!((task.function.as_str(), task.args.get(), task.priority, task.max_retries), ("main", "[]", 0, 0));
+        assert_eq!(task.timeout, Duration::from_secs(60));
+        assert!(!task.confidential && !task.forwarded && !task.task_id.is_empty());
+    }
+
+    #[test]
+    fn integers_of_any_size_pass_through() {
+        let digits = "9".repeat(300);
+        let task = read(&format!(r#"{{"program":"p","args":[{digits}]}}"#)).unwrap();
+        assert_eq!(task.args.get(), format!("[{digits}]"));
+    }
+
+    #[test]
+    fn submitters_are_kept_apart() {
+        let submitter = |extra: &str| read(&format!(r#"{{"program":"p"{extra}}}"#)).unwrap().submitter;
+        assert_eq!(submitter(""), submitter(""));
+        assert_ne!(submitter(""), submitter(r#","confidential":true"#));
+        assert_ne!(submitter(""), submitter(r#","source_peer":"127.0.0.1:9001""#));
+        assert_ne!(submitter(r#","isolated":true"#), submitter(r#","isolated":true"#));
+    }
+
+    #[test]
+    fn what_cannot_be_run_is_refused_in_one_sentence() {
+        for (json, expected) in [
+            (r#"{}"#, "No program code provided"),
+            (r#"{"program":""}"#, "No program code provided"),
+            (r#"{"program":5}"#, "must be a text"),
+            (r#"{"program":"p","args":"abc"}"#, "must be an array"),
+            (r#"{"program":"p","max_retries":-1}"#, "max_retries"),
+            (r#"{"program":"p","timeout":0}"#, "timeout"),
+            (r#"{"program":"p","timeout":1e300}"#, "timeout"),
+            (r#"{"program":"p","runtime":"perl"}"#, "perl"),
+            (r#"{"program":"p","memory_limit_bytes":99999999999999}"#, "memory_limit_bytes"),
+            (r#"{"program":"p","cpu_limit_seconds":-3}"#, "cpu_limit_seconds"),
+        ] {
+            let text = read(json).unwrap_err();
+            assert!(text.contains(expected), "{json}: {text}");
+        }
+    }
+}

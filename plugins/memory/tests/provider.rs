@@ -1,0 +1,251 @@
+//! The provider through its real table, as a node calls it.
+#![allow(clippy::unwrap_used, reason = "a helper that fails, fails its test")]
+
+use potluck_sdk::testing::Harness;
+use potluck_sdk::{Caller, ProviderError};
+use provider_memory::Memory;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+fn node() -> Harness {
+    node_with(json!({}))
+}
+
+/// Time stands still until the test moves it.
+fn node_with(config: Value) -> Harness {
+    Harness::start_with_clock(config, |_, config, clock| Memory::start_with_clock(config, move || clock.now())).unwrap()
+}
+
+fn set(node: &Harness, key: &str, value: Value) -> u64 {
+    let reply = node.call(json!({"type": "SET_MEM", "key": key, "value": value})).unwrap();
+    reply["version"].as_u64().unwrap()
+}
+
+fn get(node: &Harness, key: Value) -> Value {
+    node.call(json!({"type": "GET_MEM", "key": key})).unwrap()
+}
+
+#[track_caller]
+fn refused(node: &Harness, message: Value) -> (String, String) {
+    let error = node.call(message).unwrap_err();
+    (error.code.into_owned(), error.message)
+}
+
+#[test]
+fn it_starts_as_a_node_starts_it() {
+    let node = Harness::start::<Memory>(json!({"entries_max": 3})).unwrap();
+    node.call(json!({"type": "SET_MEM", "key": "a", "value": 1})).unwrap();
+    assert_eq!(get(&node, json!("a"))["value"], 1);
+    assert_eq!(node.timers(), 0, "nothing wakes up by itself");
+}
+
+#[test]
+fn replies_are_those_of_the_protocol() {
+    let node = node();
+    let cases = [
+        (r#"{"type":"GET_MEM","key":"k"}"#, r#"{"type":"MEM_RESPONSE","key":"k","value":null,"found":false}"#),
+        (
+            r#"{"type":"SET_MEM","key":"k","value":[1, 2]}"#,
+            r#"{"type":"STATUS","status":"OK","operation":"SET_MEM","key":"k","version":1}"#,
+        ),
+        (
+            r#"{"type":"SET_MEM_REMOTE","key":"k","value":"v"}"#,
+            r#"{"type":"STATUS","status":"OK","operation":"SET_MEM","key":"k","version":2}"#,
+        ),
+        (
+            r#"{"type":"GET_MEM_REMOTE","key":"k"}"#,
+            r#"{"type":"MEM_RESPONSE","key":"k","value":"v","found":true,"version":2}"#,
+        ),
+        (
+            r#"{"type":"SET_MEM","key":7,"value":1,"ttl_seconds":2.5}"#,
+            r#"{"type":"STATUS","status":"OK","operation":"SET_MEM","key":7,"version":3}"#,
+        ),
+        (
+            r#"{"type":"GET_MEM","key":7}"#,
+            r#"{"type":"MEM_RESPONSE","key":7,"value":1,"found":true,"version":3,"expires_in_seconds":2.5}"#,
+        ),
+        (
+            r#"{"type":"LIST_MEM"}"#,
+            r#"{"type":"MEM_LIST","entries":[{"key":"k","value_bytes":3,"version":2,"expires_in_seconds":null},{"key":7,"value_bytes":1,"version":3,"expires_in_seconds":2.5}],"next":null,"key_count":2}"#,
+        ),
+        (
+            r#"{"type":"DELETE_MEM","key":"k"}"#,
+            r#"{"type":"STATUS","status":"OK","operation":"DELETE_MEM","key":"k","deleted":true}"#,
+        ),
+        (
+            r#"{"type":"DELETE_MEM","key":"k"}"#,
+            r#"{"type":"STATUS","status":"OK","operation":"DELETE_MEM","key":"k","deleted":false}"#,
+        ),
+    ];
+    for (message, reply) in cases {
+        assert_eq!(node.call_raw(message), reply);
+    }
+}
+
+#[test]
+fn a_value_comes_back_digit_for_digit() {
+    let node = node();
+    let long = "9".repeat(300);
+    for value in [long.as_str(), "1.10", "1e5", r#"{"b":1,  "a":[1.0,-0]}"#, r#""\u00e9 é \ud800""#] {
+        node.call(format!(r#"{{"type":"SET_MEM","key":"k","value": {value} }}"#)).unwrap();
+        let reply = node.call_raw(r#"{"type":"GET_MEM","key":"k"}"#);
+        assert!(reply.contains(&format!(r#""value":{value},"#)), "{value} became {reply}");
+    }
+}
+
+#[test]
+fn a_stored_null_is_found() {
+    let node = node();
+    set(&node, "null", json!(null));
+    node.call(r#"{"type":"SET_MEM","key":"missing"}"#).unwrap();
+    for key in ["null", "missing"] {
+        let reply = get(&node, json!(key));
+        assert_eq!((&reply["found"], &reply["value"]), (&json!(true), &json!(null)));
+    }
+}
+
+#[test]
+fn keys_are_equal_by_meaning_and_apart_by_type() {
+    let node = node();
+    node.call(r#"{"type":"SET_MEM","key":"\u0061","value":"string"}"#).unwrap();
+    node.call(r#"{"type":"SET_MEM","key":1,"value":"number"}"#).unwrap();
+    node.call(r#"{"type":"SET_MEM","key":"1","value":"text"}"#).unwrap();
+    node.call(r#"{"type":"SET_MEM","key":true,"value":"boolean"}"#).unwrap();
+    let cases = [(json!("a"), "string"), (json!(1), "number"), (json!("1"), "text"), (json!(true), "boolean")];
+    for (key, value) in cases {
+        assert_eq!(get(&node, key)["value"], value);
+    }
+}
+
+#[test]
+fn a_message_without_a_usable_key_is_refused() {
+    let node = node();
+    for message_type in ["SET_MEM", "GET_MEM", "DELETE_MEM"] {
+        let text = format!("Key required for {message_type}");
+        let expected = (ProviderError::INVALID_MESSAGE.to_owned(), text);
+        assert_eq!(refused(&node, json!({"type": message_type})), expected);
+        assert_eq!(refused(&node, json!({"type": message_type, "key": null})), expected);
+        let (code, text) = refused(&node, json!({"type": message_type, "key": [1]}));
+        assert_eq!(code, ProviderError::INVALID_MESSAGE);
+        assert_eq!(text, "A key must be a string, a number or a boolean, not an array");
+        assert!(refused(&node, json!({"type": message_type, "key": {}})).1.ends_with("not an object"));
+    }
+    assert_eq!(refused(&node, json!({"type": "SET_MEM_REMOTE"})).1, "Key required for SET_MEM");
+}
+
+#[test]
+fn a_condition_on_the_version_lets_one_writer_win() {
+    let node = node();
+    let create = json!({"type": "SET_MEM", "key": "lock", "value": 1, "if_version": 0});
+    let version = node.call(&create).unwrap()["version"].as_u64().unwrap();
+    let (code, text) = refused(&node, create);
+    assert_eq!(code, "version_mismatch");
+    assert!(text.contains(&format!("version {version}")), "{text}");
+    node.call(json!({"type": "SET_MEM", "key": "lock", "value": 2, "if_version": version})).unwrap();
+    let stale = json!({"type": "DELETE_MEM", "key": "lock", "if_version": version});
+    assert_eq!(refused(&node, stale).0, "version_mismatch");
+    node.call(json!({"type": "DELETE_MEM", "key": "lock", "if_version": version + 1})).unwrap();
+    assert!(set(&node, "lock", json!(3)) > version + 1, "versions are not used again");
+}
+
+#[test]
+fn an_entry_expires() {
+    let node = node();
+    node.call(json!({"type": "SET_MEM", "key": "k", "value": 1, "ttl_seconds": 0.5})).unwrap();
+    node.advance(Duration::from_millis(499));
+    assert_eq!(get(&node, json!("k"))["found"], true);
+    node.advance(Duration::from_millis(1));
+    assert_eq!(get(&node, json!("k"))["found"], false);
+    assert_eq!(node.status()["memory"]["key_count"], 0);
+    assert_eq!(node.call(json!({"type": "DELETE_MEM", "key": "k"})).unwrap()["deleted"], false);
+}
+
+#[test]
+fn a_time_to_live_is_a_positive_number_of_seconds() {
+    let node = node();
+    for ttl in ["0", "-1", "1e-12", "315360000", "1e300"] {
+        let message = format!(r#"{{"type":"SET_MEM","key":"k","value":1,"ttl_seconds":{ttl}}}"#);
+        let error = node.call(message).unwrap_err();
+        assert_eq!(error.code, ProviderError::INVALID_MESSAGE, "{ttl}");
+        assert!(error.message.starts_with("ttl_seconds must be above 0"), "{error}");
+    }
+    let (code, text) = refused(&node, json!({"type": "SET_MEM", "key": "k", "ttl_seconds": "5"}));
+    assert_eq!(code, ProviderError::INVALID_MESSAGE);
+    assert!(text.starts_with("SET_MEM: "), "{text}");
+}
+
+#[test]
+fn limits_refuse_with_what_to_do() {
+    let config = json!({"entries_max": 2, "bytes_max": 40, "key_bytes_max": 8, "value_bytes_max": 20});
+    let node = node_with(config);
+    set(&node, "a", json!(1));
+    set(&node, "b", json!(2));
+    set(&node, "b", json!(3));
+    let text_of = |key: &str, value: Value| {
+        let (code, text) = refused(&node, json!({"type": "SET_MEM", "key": key, "value": value}));
+        assert_eq!(code, ProviderError::LIMIT_REACHED);
+        text
+    };
+    assert!(text_of("c", json!(1)).contains("entries_max"));
+    assert!(text_of("a long key", json!(1)).contains("key_bytes_max"));
+    assert!(text_of("a", json!("x".repeat(19))).contains("value_bytes_max"));
+    set(&node, "a", json!("x".repeat(18)));
+    assert!(text_of("b", json!("x".repeat(18))).contains("bytes_max"));
+}
+
+#[test]
+fn keys_are_listed_a_page_at_a_time() {
+    let node = node();
+    for n in 0..1200 {
+        set(&node, &format!("user:{n:04}"), json!(n));
+    }
+    set(&node, "other \"quoted\"", json!(1));
+    let mut seen = Vec::new();
+    let mut after = Value::Null;
+    loop {
+        let page = node.call(json!({"type": "LIST_MEM", "prefix": "user:", "limit": 5000, "after": after})).unwrap();
+        assert_eq!(page["key_count"], 1201);
+        let entries = page["entries"].as_array().unwrap();
+        assert!(entries.len() <= 1000);
+        seen.extend(entries.iter().map(|entry| entry["key"].as_str().unwrap().to_owned()));
+        after = page["next"].clone();
+        if after.is_null() {
+            break;
+        }
+        node.call(json!({"type": "DELETE_MEM", "key": after})).unwrap();
+        set(&node, "user:", json!("behind us"));
+    }
+    let expected: Vec<String> = (0..1200).map(|n| format!("user:{n:04}")).collect();
+    assert_eq!(seen, expected);
+    assert_eq!(node.call(r#"{"type":"LIST_MEM"}"#).unwrap()["entries"].as_array().unwrap().len(), 100);
+    let quoted = node.call(json!({"type": "LIST_MEM", "prefix": "other \""})).unwrap();
+    assert_eq!(quoted["entries"][0]["key"], "other \"quoted\"");
+}
+
+#[test]
+fn status_counts() {
+    let node = node_with(json!({"entries_max": 10}));
+    set(&node, "k", json!("value"));
+    get(&node, json!("k"));
+    let expected = json!({"key_count": 1, "operation_count": 2, "bytes": 10, "entries_max": 10, "bytes_max": 1 << 30});
+    assert_eq!(node.status(), json!({"memory": expected}));
+}
+
+#[test]
+fn tasks_share_memory_too() {
+    let node = node();
+    for message_type in ["SET_MEM", "SET_MEM_REMOTE", "GET_MEM", "GET_MEM_REMOTE", "LIST_MEM", "DELETE_MEM"] {
+        let message = json!({"type": message_type, "key": "k", "value": 1});
+        node.message(message).caller(Caller::Task("t1")).call().unwrap();
+    }
+}
+
+#[test]
+fn configuration_is_checked() {
+    let error = |config| Harness::start::<Memory>(config).err().unwrap();
+    assert!(error(json!({"entires_max": 3})).message.contains("unknown field `entires_max`"));
+    assert!(error(json!({"entries_max": 0})).message.contains("key `entries_max`: it must be at least 1"));
+    assert!(error(json!({"value_bytes_max": 16 << 20})).message.contains("key `value_bytes_max`"));
+    assert!(error(json!({"bytes_max": "1 GB"})).message.contains("key `bytes_max`: invalid type"));
+    assert_eq!(error(json!({"bytes_max": -1})).code, ProviderError::INVALID_CONFIG);
+}

@@ -1,0 +1,288 @@
+//! Who is alive and how loaded.
+//!
+//! Every change of what watchers can see gets a number, the version of the table. Nothing here looks at a clock: the
+//! caller says what time it is, and begins each of its operations with [`Directory::remove_dead`].
+
+mod history;
+#[cfg(test)]
+mod tests;
+
+use crate::address::Address;
+use crate::error::TrackerError;
+use crate::selection::{Rank, Selection, expected_wait};
+use history::History;
+use potluck_sdk::PeerId;
+use potluck_sdk::message::tracker::{CpuResponse, Load, PeerEntry};
+use serde::Serialize;
+use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, Instant, SystemTime};
+
+/// Up to here every watcher is told of every peer; in larger pools of a sample of this size.
+pub(crate) const SMALL_POOL_MAX: usize = 64;
+
+/// A point in time, on the clock that measures and on the one that people read.
+#[derive(Clone, Copy)]
+pub(crate) struct Now {
+    pub(crate) instant: Instant,
+    pub(crate) wall: SystemTime,
+}
+
+/// Names a registration; never used again, and rising in the order of registrations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct PeerKey(u64);
+
+#[cfg(test)]
+impl PeerKey {
+    pub(crate) fn for_test(number: u64) -> PeerKey {
+        PeerKey(number)
+    }
+}
+
+/// What is known of a peer.
+#[derive(Clone)]
+pub(crate) struct Peer {
+    pub(crate) entry: PeerEntry,
+    pub(crate) registered_at: SystemTime,
+    pub(crate) last_update: SystemTime,
+    last_seen: Instant,
+    /// Choices of REQUEST_CPU since the last report.
+    in_flight: u32,
+    rank: Rank,
+    /// Its place in `members`.
+    position: usize,
+    /// Version of the table in which it was new or last changed.
+    changed_in: u64,
+}
+
+/// Something that others may want to know.
+#[derive(Debug, PartialEq, Serialize)]
+pub(crate) struct PeerEvent {
+    #[serde(skip)]
+    pub(crate) topic: &'static str,
+    peer_id: Option<PeerId>,
+    ip: String,
+    port: u16,
+}
+
+pub(crate) const JOINED: &str = "peer.joined";
+pub(crate) const LEFT: &str = "peer.left";
+pub(crate) const LOST: &str = "peer.lost";
+
+/// Every peer stands once in `peers`, `members`, `by_address`, `by_last_seen` and `selection`, and in `by_id` if it has
+/// told its id.
+pub(crate) struct Directory {
+    dead_after: Duration,
+    peers_max: usize,
+    peers: HashMap<PeerKey, Peer>,
+    /// All keys without gaps, for samples.
+    members: Vec<PeerKey>,
+    by_address: HashMap<Address, PeerKey>,
+    by_id: HashMap<PeerId, PeerKey>,
+    /// Who dies next comes first.
+    by_last_seen: BTreeSet<(Instant, PeerKey)>,
+    selection: Selection,
+    history: History,
+    last_key: u64,
+}
+
+impl Directory {
+    pub(crate) fn new(dead_after: Duration, peers_max: usize) -> Directory {
+        Directory {
+            dead_after,
+            peers_max,
+            peers: HashMap::new(),
+            members: Vec::new(),
+            by_address: HashMap::new(),
+            by_id: HashMap::new(),
+            by_last_seen: BTreeSet::new(),
+            selection: Selection::default(),
+            history: History::default(),
+            last_key: 0,
+        }
+    }
+
+    /// A peer says that it is there, for the first time or again. One that comes with a known id from another address
+    /// has moved. One that comes with another id to a known address has taken its place.
+    pub(crate) fn report(
+        &mut self,
+        address: Address,
+        peer_id: Option<PeerId>,
+        load: Load,
+        now: Now,
+        events: &mut Vec<PeerEvent>,
+    ) -> Result<(), TrackerError> {
+        let mut registered_at = now.wall;
+        if let Some(key) = peer_id.and_then(|peer_id| self.by_id.get(&peer_id).copied())
+            && self.by_address.get(&address) != Some(&key)
+        {
+            registered_at = self.peers[&key].registered_at;
+            self.remove(key, LEFT, events);
+        }
+        if let Some(key) = self.by_address.get(&address).copied() {
+            let known = self.peers[&key].entry.peer_id;
+            if known.is_none() || peer_id.is_none() || known == peer_id {
+                self.refresh(key, peer_id, load, now);
+                return Ok(());
+            }
+            self.remove(key, LEFT, events);
+        }
+        if self.members.len() >= self.peers_max {
+            return Err(TrackerError::PeersFull(self.peers_max));
+        }
+        self.insert(address, peer_id, load, registered_at, now, events);
+        Ok(())
+    }
+
+    /// A peer leaves.
+    pub(crate) fn leave(&mut self, address: &Address, events: &mut Vec<PeerEvent>) -> Result<(), TrackerError> {
+        let key = self.by_address.get(address).copied().ok_or(TrackerError::PeerNotFound)?;
+        self.remove(key, LEFT, events);
+        Ok(())
+    }
+
+    /// Removes the peers that have been silent for too long.
+    pub(crate) fn remove_dead(&mut self, now: Instant, events: &mut Vec<PeerEvent>) {
+        while let Some((last_seen, key)) = self.by_last_seen.first().copied()
+            && last_seen + self.dead_after <= now
+        {
+            self.remove(key, LOST, events);
+        }
+    }
+
+    /// When the next peer dies if it stays silent.
+    pub(crate) fn next_death(&self) -> Option<Instant> {
+        self.by_last_seen.first().map(|(last_seen, _)| *last_seen + self.dead_after)
+    }
+
+    /// Chooses the peer with the least expected wait.
+    pub(crate) fn choose(&mut self) -> Result<CpuResponse, TrackerError> {
+        let key = self.selection.first().ok_or(TrackerError::NoPeers)?;
+        let peer = self.peers.get_mut(&key).ok_or(TrackerError::NoPeers)?;
+        peer.in_flight = peer.in_flight.saturating_add(1);
+        peer.rank = self.selection.chosen(peer.rank, expected_wait(&peer.entry.load, peer.in_flight));
+        Ok(CpuResponse { ip: peer.entry.ip.clone(), port: peer.entry.port, cpu_load: peer.entry.load.cpu_load })
+    }
+
+    /// The id of the peer at an address, if it has told it.
+    pub(crate) fn id_at(&self, address: &Address) -> Option<PeerId> {
+        self.by_address.get(address).and_then(|key| self.peers[key].entry.peer_id)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether watchers are told of a sample only.
+    pub(crate) fn is_large(&self) -> bool {
+        self.members.len() > SMALL_POOL_MAX
+    }
+
+    /// Version of the table; 1 before the first change, since a watcher that has nothing says 0.
+    pub(crate) fn version(&self) -> u64 {
+        self.history.version()
+    }
+
+    /// Whether [`Directory::changed_since`] and [`Directory::removed_since`] tell all that happened since a version.
+    pub(crate) fn remembers(&self, version: u64) -> bool {
+        self.history.remembers(version)
+    }
+
+    /// The peers that are new or have changed since a version. Looks at every peer: for small pools.
+    pub(crate) fn changed_since(&self, version: u64) -> Vec<PeerEntry> {
+        let changed = self.members.iter().map(|key| &self.peers[key]).filter(|peer| peer.changed_in > version);
+        changed.map(|peer| peer.entry.clone()).collect()
+    }
+
+    /// The addresses that are gone since a version.
+    pub(crate) fn removed_since(&self, version: u64) -> Vec<String> {
+        let is_gone = |address: &&Address| !self.by_address.contains_key(*address);
+        let mut gone: Vec<String> = self.history.removed_since(version).filter(is_gone).map(Address::to_string).collect();
+        gone.sort_unstable();
+        gone.dedup();
+        gone
+    }
+
+    /// The peers at some positions between 0 and [`Directory::len`].
+    pub(crate) fn peers_at(&self, positions: impl IntoIterator<Item = usize>) -> Vec<&Peer> {
+        positions.into_iter().filter_map(|position| self.peers.get(self.members.get(position)?)).collect()
+    }
+
+    fn insert(
+        &mut self,
+        address: Address,
+        peer_id: Option<PeerId>,
+        load: Load,
+        registered_at: SystemTime,
+        now: Now,
+        events: &mut Vec<PeerEvent>,
+    ) {
+        self.last_key += 1;
+        let key = PeerKey(self.last_key);
+        let entry = PeerEntry { peer_id, ip: address.ip.clone(), port: address.port, load };
+        events.push(PeerEvent { topic: JOINED, peer_id, ip: entry.ip.clone(), port: entry.port });
+        let peer = Peer {
+            entry,
+            registered_at,
+            last_update: now.wall,
+            last_seen: now.instant,
+            in_flight: 0,
+            rank: self.selection.add(key, expected_wait(&load, 0)),
+            position: self.members.len(),
+            changed_in: 0,
+        };
+        self.members.push(key);
+        self.by_address.insert(address, key);
+        self.by_last_seen.insert((now.instant, key));
+        if let Some(peer_id) = peer_id {
+            self.by_id.insert(peer_id, key);
+        }
+        self.peers.insert(key, peer);
+        self.note_change(Some(key));
+    }
+
+    fn refresh(&mut self, key: PeerKey, peer_id: Option<PeerId>, load: Load, now: Now) {
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        self.by_last_seen.remove(&(peer.last_seen, key));
+        self.by_last_seen.insert((now.instant, key));
+        peer.last_seen = now.instant;
+        peer.last_update = now.wall;
+        peer.in_flight = 0;
+        peer.rank = self.selection.reload(peer.rank, expected_wait(&load, 0));
+        // A heartbeat of the original system carries no id; what is known stays.
+        let peer_id = peer_id.or(peer.entry.peer_id);
+        if peer.entry.load != load || peer.entry.peer_id != peer_id {
+            peer.entry.load = load;
+            peer.entry.peer_id = peer_id;
+            if let Some(peer_id) = peer_id {
+                self.by_id.insert(peer_id, key);
+            }
+            self.note_change(Some(key));
+        }
+    }
+
+    fn remove(&mut self, key: PeerKey, topic: &'static str, events: &mut Vec<PeerEvent>) {
+        let Some(peer) = self.peers.remove(&key) else { return };
+        let PeerEntry { peer_id, ip, port, .. } = peer.entry;
+        self.members.swap_remove(peer.position);
+        if let Some(moved) = self.members.get(peer.position).and_then(|moved| self.peers.get_mut(moved)) {
+            moved.position = peer.position;
+        }
+        self.by_last_seen.remove(&(peer.last_seen, key));
+        self.selection.remove(peer.rank);
+        if let Some(peer_id) = peer_id {
+            self.by_id.remove(&peer_id);
+        }
+        let address = Address { ip, port };
+        self.by_address.remove(&address);
+        events.push(PeerEvent { topic, peer_id, ip: address.ip.clone(), port });
+        self.note_change(None);
+        self.history.note_removal(address);
+    }
+
+    fn note_change(&mut self, changed: Option<PeerKey>) {
+        self.history.advance(self.is_large());
+        if let Some(peer) = changed.and_then(|key| self.peers.get_mut(&key)) {
+            peer.changed_in = self.history.version();
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! What can go wrong, and the codes that programs see.
+
+use potluck_sdk::ProviderError;
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TrackerError {
+    #[error("Port required for {0}")]
+    PortRequired(&'static str),
+    #[error("ip must be an IP address, or a host name of at most 253 letters, digits, dots and hyphens")]
+    Address,
+    #[error("{0} must be a finite number, 0 or more")]
+    Load(&'static str),
+    #[error("a peer may only speak for itself: leave peer_id out, or send the id of the key that the connection uses")]
+    NotYourself,
+    #[error("Peer not found")]
+    PeerNotFound,
+    #[error("No peers available")]
+    NoPeers,
+    #[error("this tracker holds {0} peers, its limit; raise peers_max in [plugins.tracker], or use a second tracker")]
+    PeersFull(usize),
+    #[error("{0} WATCH_PEERS are waiting here, the limit; raise watchers_max in [plugins.tracker], or ask again later")]
+    WatchersFull(usize),
+}
+
+impl From<TrackerError> for ProviderError {
+    fn from(error: TrackerError) -> ProviderError {
+        use TrackerError::*;
+        let code = match error {
+            PortRequired(_) | Address | Load(_) => ProviderError::INVALID_MESSAGE,
+            NotYourself => ProviderError::FORBIDDEN,
+            PeerNotFound => "peer_not_found",
+            NoPeers => "no_peers",
+            PeersFull(_) | WatchersFull(_) => ProviderError::LIMIT_REACHED,
+        };
+        ProviderError::new(code, error.to_string())
+    }
+}
