@@ -7,5 +7,7 @@ use tracing_subscriber::EnvFilter;
 /// when it is not set.
 pub fn init() {
     let filter = EnvFilter::try_from_env("POTLUCK_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).try_init();
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let format = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let _ = format.with_target(false).with_ansi(colours).try_init();
 }

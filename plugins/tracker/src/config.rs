@@ -23,12 +23,7 @@ pub(crate) struct TrackerConfig {
 
 impl Default for TrackerConfig {
     fn default() -> TrackerConfig {
-        TrackerConfig {
-            heartbeat_seconds: 10.0,
-            dead_after_seconds: 30.0,
-            peers_max: 200_000,
-            watchers_max: 400_000,
-        }
+        TrackerConfig { heartbeat_seconds: 10.0, dead_after_seconds: 30.0, peers_max: 200_000, watchers_max: 400_000 }
     }
 }
 

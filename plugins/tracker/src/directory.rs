@@ -15,6 +15,7 @@ use potluck_sdk::PeerId;
 use potluck_sdk::message::tracker::{CpuResponse, Load, PeerEntry};
 use serde::Serialize;
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::time::{Duration, Instant, SystemTime};
 
 /// Up to here every watcher is told of every peer; in larger pools of a sample of this size.
@@ -62,6 +63,17 @@ pub(crate) struct PeerEvent {
     peer_id: Option<PeerId>,
     ip: String,
     port: u16,
+}
+
+impl fmt::Display for PeerEvent {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.topic {
+            JOINED => "joined",
+            LEFT => "left",
+            _ => "was lost: it has been silent for too long",
+        };
+        write!(formatter, "peer {}:{} {what}", self.ip, self.port)
+    }
 }
 
 pub(crate) const JOINED: &str = "peer.joined";
@@ -196,7 +208,8 @@ impl Directory {
     /// The addresses that are gone since a version.
     pub(crate) fn removed_since(&self, version: u64) -> Vec<String> {
         let is_gone = |address: &&Address| !self.by_address.contains_key(*address);
-        let mut gone: Vec<String> = self.history.removed_since(version).filter(is_gone).map(Address::to_string).collect();
+        let mut gone: Vec<String> =
+            self.history.removed_since(version).filter(is_gone).map(Address::to_string).collect();
         gone.sort_unstable();
         gone.dedup();
         gone

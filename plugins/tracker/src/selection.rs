@@ -149,7 +149,7 @@ mod tests {
             assert_eq!(sample.len(), 64);
         }
         assert!(seen.iter().all(|count| (64..192).contains(count)), "{seen:?}");
-        assert_eq!(random.sample(0, 0), []);
+        assert!(random.sample(0, 0).is_empty());
         assert_eq!(random.sample(3, 3).len(), 3);
     }
 }

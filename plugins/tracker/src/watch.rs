@@ -103,7 +103,10 @@ impl<R> Watchers<R> {
 
     /// Something has changed: nobody has the current version any more.
     pub(crate) fn note_change(&mut self) {
-        // Each watcher is moved once: the next change finds only those that came in between.
+        // The fewer are moved to the more: after a quiet time all are settled, in a busy one hardly any.
+        if self.outdated.len() < self.settled.len() {
+            std::mem::swap(&mut self.outdated, &mut self.settled);
+        }
         for (id, watcher) in std::mem::take(&mut self.settled) {
             self.outdated.insert(id, watcher);
         }
@@ -131,7 +134,8 @@ impl<R> Watchers<R> {
     /// Takes out all.
     pub(crate) fn clear(&mut self) -> Vec<R> {
         self.reserved.clear();
-        let all = std::mem::take(&mut self.settled).into_values().chain(std::mem::take(&mut self.outdated).into_values());
+        let all =
+            std::mem::take(&mut self.settled).into_values().chain(std::mem::take(&mut self.outdated).into_values());
         all.map(|watcher| watcher.reply).collect()
     }
 

@@ -28,9 +28,10 @@ impl ManualClock {
         Duration::from_nanos(self.elapsed_nanoseconds.load(Ordering::SeqCst))
     }
 
-    pub(super) fn set_elapsed(&self, elapsed: Duration) {
+    /// Moves it forward to a time; never back, though several threads may move it.
+    pub(super) fn forward_to(&self, elapsed: Duration) {
         let nanoseconds = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
-        self.elapsed_nanoseconds.store(nanoseconds, Ordering::SeqCst);
+        self.elapsed_nanoseconds.fetch_max(nanoseconds, Ordering::SeqCst);
     }
 }
 

@@ -162,10 +162,10 @@ impl FakeHost {
         loop {
             let due = self.timers.lock().take_due(target);
             let Some((due, job)) = due else { break };
-            self.clock.set_elapsed(due.max(self.clock.elapsed()));
+            self.clock.forward_to(due);
             job.run();
         }
-        self.clock.set_elapsed(target);
+        self.clock.forward_to(target);
     }
 
     pub(super) fn timer_count(&self) -> usize {

@@ -8,6 +8,7 @@ use mio::net::UnixStream;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use parking_lot::{Condvar, Mutex};
+use potluck_sdk::message::RawValue;
 use potluck_sdk::message::cpu::outcome;
 use potluck_worker_protocol::{FrameReader, Ready, Report};
 use std::borrow::Cow;
@@ -330,7 +331,8 @@ fn read(frame: &[u8], ready: bool) -> Option<Said> {
             traceback: failure.traceback.map(Cow::into_owned),
         }),
         (Some(result), None) => Ok(result.to_owned()),
-        (None, None) => return None,
+        // JSON null arrives as nothing.
+        (None, None) => Ok(RawValue::NULL.to_owned()),
     };
     let outcome = Outcome {
         verdict,
