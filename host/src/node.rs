@@ -135,6 +135,12 @@ async fn serve(options: NodeOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The router and the providers of a node in this process, which nobody can connect to: for benchmarks of the way between
+/// them. Runs within a tokio runtime. The providers stay until the process ends.
+pub fn start_in_process(options: &NodeOptions) -> anyhow::Result<Arc<Node>> {
+    start(options).map(|(node, _)| node)
+}
+
 /// Everything up to the moment when the node can serve: nothing is accepted before all providers have started.
 fn start(options: &NodeOptions) -> anyhow::Result<(Arc<Node>, Server)> {
     let home = installation()?;

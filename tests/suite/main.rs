@@ -1,1 +1,25 @@
-fn main() {}
+//! The built node, from outside: through the command line and over the wire, as everybody else would use it.
+//!
+//! Each module is one view of it; the helpers are in `potluck_tests`.
+#![allow(clippy::unwrap_used, reason = "in a test a failure is a panic that somebody reads")]
+
+/// `potluck`, the command line: what it prints, and how it ends.
+mod cli;
+/// CPU_TASK and its companions: results, errors, order, cancelling, retries, batches, isolation, the worker processes.
+mod cpu;
+/// Clients that mean harm: malformed, huge, slow, silent and far too many.
+mod hostile;
+/// Tasks that mean harm: each limit stops its task, and the node serves on.
+mod limits;
+/// plugins.toml and the libraries that it names: what is refused, and what a failing plugin leaves behind.
+mod loading;
+/// SET_MEM and its companions: round trips, expiry, versions, paging, limits.
+mod memory;
+/// Several nodes: the tracker, placement, lost peers, restarts.
+mod peers;
+/// The client of the original system, unchanged in what it sends and expects.
+mod protocol_client;
+/// House rules that a program can check: manifests, arrows between crates, files.
+mod tidy;
+/// Frames, ids, order of replies, attachments, `to`, and the messages that every node answers.
+mod wire;

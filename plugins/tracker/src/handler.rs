@@ -113,7 +113,7 @@ fn shown(peer: Peer) -> PeerStatus {
 /// ISO 8601 with microseconds and no zone, as the original system writes it.
 fn local_time(time: SystemTime) -> String {
     jiff::Timestamp::try_from(time)
-        .map(|time| time.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%dT%H:%M:%S.%6f").to_string())
+        .map(|time| time.to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%Y-%m-%dT%H:%M:%S.%6f").to_string())
         .unwrap_or_default()
 }
 

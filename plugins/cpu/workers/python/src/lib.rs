@@ -5,6 +5,7 @@
 
 mod engine;
 mod output;
+mod patience;
 mod process;
 mod serve;
 

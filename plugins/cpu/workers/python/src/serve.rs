@@ -2,6 +2,7 @@
 
 use crate::engine::Engine;
 use crate::output::Stream;
+use crate::patience::Patience;
 use crate::process::{MemoryLimit, take_socket};
 use potluck_worker_protocol::{Claims, Failure, FrameReader, Order, Ready, Report, receive_claims, write_frame};
 use pyo3::exceptions::PyRuntimeError;
@@ -24,13 +25,18 @@ pub(crate) fn serve(py: Python<'_>) -> PyResult<()> {
     };
     send(&mut socket, &Ready { description: worker.engine.description(py) }).map_err(failed)?;
     let mut reader = FrameReader::default();
+    let mut patience = Patience::default();
     loop {
         while let Some(frame) = reader.next_frame().map_err(failed)? {
             let order: Order = serde_json::from_slice(frame).map_err(|error| failed(error.into()))?;
             worker.run(py, &order, &mut socket).map_err(failed)?;
         }
         // Other threads of the interpreter may run meanwhile.
-        if py.detach(|| reader.fill(&socket)).map_err(failed)? == 0 {
+        let filled = py.detach(|| {
+            patience.wait(&socket);
+            reader.fill(&socket)
+        });
+        if filled.map_err(failed)? == 0 {
             return Ok(());
         }
     }

@@ -1,0 +1,1 @@
+//! plugins.toml and the libraries that it names.
