@@ -103,10 +103,7 @@ impl Config {
 
 impl NodeConfig {
     fn check(&self) -> anyhow::Result<()> {
-        let seconds = [
-            ("heartbeat_seconds", self.heartbeat_seconds),
-            ("idle_seconds", self.idle_seconds),
-        ];
+        let seconds = [("heartbeat_seconds", self.heartbeat_seconds), ("idle_seconds", self.idle_seconds)];
         for (key, value) in seconds {
             if !(0.05..=86_400.0).contains(&value) {
                 bail!("key `{key}`: expected seconds from 0.05 to 86400, found {value}");

@@ -86,7 +86,12 @@ impl EventLog {
 
     /// Calls `watcher` with the events behind `after` (from now on, when missing): at once if there are any, else when the
     /// first comes. Refused when too many wait.
-    pub fn watch(&self, topics: Vec<String>, after: Option<u64>, watcher: Box<dyn Watcher>) -> Result<(), Box<dyn Watcher>> {
+    pub fn watch(
+        &self,
+        topics: Vec<String>,
+        after: Option<u64>,
+        watcher: Box<dyn Watcher>,
+    ) -> Result<(), Box<dyn Watcher>> {
         let events = {
             let mut state = self.state.lock();
             // A number from before a restart of the node counts as "from now on".

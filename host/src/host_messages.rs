@@ -84,7 +84,10 @@ fn watch_events(node: &Arc<Node>, incoming: Incoming<'_>, sink: &mut dyn FnMut()
         Err(error) => return refuse(ProviderError::INVALID_MESSAGE, &format!("WATCH_EVENTS: {error}")),
     };
     if request.topics.len() > 64 {
-        return refuse(ProviderError::INVALID_MESSAGE, "WATCH_EVENTS takes at most 64 topics; use a star at the end of one");
+        return refuse(
+            ProviderError::INVALID_MESSAGE,
+            "WATCH_EVENTS takes at most 64 topics; use a star at the end of one",
+        );
     }
     let pending = PendingCall::new(sink(), None);
     let watcher = Box::new(WaitingCall(Arc::clone(&pending)));

@@ -5,7 +5,9 @@ use crate::node::Node;
 use crate::pending::Response;
 use potluck_sdk::abi::REPLY_OK;
 use potluck_sdk::message::to_json;
-use potluck_sdk::message::tracker::{Load, LoadReport, PEERS_TOPIC, PeerTable, Register, Unregister, UpdateLoad, WatchPeers};
+use potluck_sdk::message::tracker::{
+    Load, LoadReport, PEERS_TOPIC, PeerTable, Register, Unregister, UpdateLoad, WatchPeers,
+};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

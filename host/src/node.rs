@@ -200,7 +200,8 @@ fn start(options: &NodeOptions) -> anyhow::Result<(Arc<Node>, Server)> {
 
 /// The tree that the program belongs to: `bin/potluck` beside `lib` and `share`.
 fn installation() -> anyhow::Result<PathBuf> {
-    let program = std::env::current_exe().and_then(|path| path.canonicalize()).context("cannot find the program's own file")?;
+    let program =
+        std::env::current_exe().and_then(|path| path.canonicalize()).context("cannot find the program's own file")?;
     let home = program.parent().and_then(|bin| bin.parent()).context("the program stands in no folder")?;
     Ok(home.to_owned())
 }
@@ -296,7 +297,11 @@ impl Node {
     pub fn deliver(&self, topic: &str, json: &str) {
         let wanted: Vec<Arc<Plugin>> = {
             let subscribers = self.subscribers.read();
-            subscribers.iter().filter(|(pattern, _)| events::matches(pattern, topic)).map(|(_, p)| Arc::clone(p)).collect()
+            subscribers
+                .iter()
+                .filter(|(pattern, _)| events::matches(pattern, topic))
+                .map(|(_, p)| Arc::clone(p))
+                .collect()
         };
         for plugin in wanted {
             plugin.event(topic, json);

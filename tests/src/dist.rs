@@ -19,7 +19,8 @@ pub fn dist() -> PathBuf {
     };
     let found = places.iter().find(|place| place.join("bin/potluck").is_file());
     let found = found.and_then(|place| place.canonicalize().ok());
-    found.unwrap_or_else(|| panic!("the built tree is missing (looked at {places:?}); build it with `cargo xtask dist`"))
+    found
+        .unwrap_or_else(|| panic!("the built tree is missing (looked at {places:?}); build it with `cargo xtask dist`"))
 }
 
 /// A library that only tests load, such as `libfixture_panicker.so`: from `$POTLUCK_FIXTURES`, else from `fixtures` in
@@ -38,7 +39,9 @@ pub fn fixture(file_name: &str) -> PathBuf {
     };
     let found = places.iter().map(|place| place.join(file_name)).find(|path| path.is_file());
     let Some(found) = found else {
-        panic!("{file_name} is missing (looked at {places:?}); `cargo xtask test` builds it, as does `cargo build --workspace --examples`");
+        panic!(
+            "{file_name} is missing (looked at {places:?}); `cargo xtask test` builds it, as does `cargo build --workspace --examples`"
+        );
     };
     found.canonicalize().unwrap()
 }

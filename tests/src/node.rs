@@ -157,12 +157,22 @@ impl NodeBuilder {
         // A group of its own, so that it can be killed with all that it started in it.
         command.process_group(0);
         let child = command.spawn().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
-        let mut node =
-            TestNode { builder: self, folder, data_dir, log, child, ended: None, address: String::new(), facts: json!({}) };
+        let mut node = TestNode {
+            builder: self,
+            folder,
+            data_dir,
+            log,
+            child,
+            ended: None,
+            address: String::new(),
+            facts: json!({}),
+        };
         let deadline = Instant::now() + LIMIT;
         loop {
             // Written in one step, when the node serves.
-            if let Some(facts) = fs::read(&facts_path).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok()) {
+            if let Some(facts) =
+                fs::read(&facts_path).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok())
+            {
                 node.address = format!("{}:{}", facts["ip"].as_str().unwrap(), facts["port"]);
                 node.facts = facts;
                 return Ok(node);

@@ -59,7 +59,9 @@ pub fn potluck_with_input<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>, in
 /// `potluck`, without the variables that change what it does.
 pub(crate) fn command() -> Command {
     let mut command = Command::new(dist().join("bin/potluck"));
-    for name in ["POTLUCK_HOST", "POTLUCK_PORT", "POTLUCK_HOME", "PEER_PORT", "TRACKER_HOST", "TRACKER_PORT", "RUST_LOG"] {
+    for name in
+        ["POTLUCK_HOST", "POTLUCK_PORT", "POTLUCK_HOME", "PEER_PORT", "TRACKER_HOST", "TRACKER_PORT", "RUST_LOG"]
+    {
         command.env_remove(name);
     }
     command

@@ -3,9 +3,9 @@
 use super::frame::{self, Inbox};
 use super::outbound::{Buffer, Outbound};
 use crate::pending::{Response, Sink};
+use potluck_sdk::ProviderError;
 use potluck_sdk::abi::{REPLY_ERROR, REPLY_OK};
 use potluck_sdk::envelope::Envelope;
-use potluck_sdk::ProviderError;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -48,8 +48,12 @@ struct State {
 
 impl Link {
     /// Starts to connect; requests may be sent at once. `connected` learns how the attempt ended.
-    pub fn open(address: SocketAddr, runtime: &tokio::runtime::Handle) -> (Arc<Link>, oneshot::Receiver<std::io::Result<()>>) {
-        let link = Arc::new(Link { address, out: Outbound::new(State::default()), next_id: AtomicU64::new(PING_ID + 1) });
+    pub fn open(
+        address: SocketAddr,
+        runtime: &tokio::runtime::Handle,
+    ) -> (Arc<Link>, oneshot::Receiver<std::io::Result<()>>) {
+        let link =
+            Arc::new(Link { address, out: Outbound::new(State::default()), next_id: AtomicU64::new(PING_ID + 1) });
         let (report, connected) = oneshot::channel();
         runtime.spawn(Arc::clone(&link).run(report));
         (link, connected)
@@ -173,7 +177,11 @@ impl Link {
         };
         let Some(sink) = self.out.lock().waiting.remove(&id) else { return Ok(()) };
         let reply = if envelope.message_type == "ERROR" { REPLY_ERROR } else { REPLY_OK };
-        sink(Response { reply, json: envelope.rewrite("").into_bytes().into(), attachment: attachment.to_vec().into() });
+        sink(Response {
+            reply,
+            json: envelope.rewrite("").into_bytes().into(),
+            attachment: attachment.to_vec().into(),
+        });
         Ok(())
     }
 

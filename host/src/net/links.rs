@@ -20,7 +20,14 @@ pub struct Links {
 
 impl Links {
     /// Sends a message without `id` to a node; the sink gets the reply, or the error that says why there is none.
-    pub fn send(&self, address: SocketAddr, json: &str, attachment: &[u8], mut sink: Sink, runtime: &tokio::runtime::Handle) {
+    pub fn send(
+        &self,
+        address: SocketAddr,
+        json: &str,
+        attachment: &[u8],
+        mut sink: Sink,
+        runtime: &tokio::runtime::Handle,
+    ) {
         // A link may close between look-up and use; a second look opens a new one.
         for _ in 0..3 {
             let Some(link) = self.link(address, runtime) else { break };

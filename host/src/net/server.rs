@@ -67,7 +67,8 @@ fn admit(stream: TcpStream, peer: SocketAddr, node: &Arc<Node>, budget: &Arc<Fra
         return;
     }
     let Ok(place) = Arc::clone(places).try_acquire_owned() else {
-        let text = format!("the node serves {} connections, as many as it may; try again later", node.config.connections_max);
+        let text =
+            format!("the node serves {} connections, as many as it may; try again later", node.config.connections_max);
         refuse(&stream, &ProviderError::new(ProviderError::LIMIT_REACHED, text));
         return;
     };
@@ -86,6 +87,8 @@ pub fn resolve_loopback(host: &str, port: u16) -> anyhow::Result<SocketAddr> {
         .to_socket_addrs()
         .with_context(|| format!("cannot resolve the host name {host:?}; use an address such as 127.0.0.1"))?;
     addresses.find(|address| address.ip().is_loopback()).with_context(|| {
-        format!("{host} is not this machine: connections are not encrypted yet, so only loopback is served; use 127.0.0.1")
+        format!(
+            "{host} is not this machine: connections are not encrypted yet, so only loopback is served; use 127.0.0.1"
+        )
     })
 }

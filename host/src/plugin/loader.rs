@@ -26,7 +26,11 @@ pub fn open(path: &Path) -> Result<&'static PluginTable, String> {
     // Field by field until magic, version and size are known to be ours.
     // SAFETY: every version of the table begins with these three fields.
     let (magic, version, size) = unsafe {
-        ((&raw const (*table).magic).read(), (&raw const (*table).abi_version).read(), (&raw const (*table).struct_size).read())
+        (
+            (&raw const (*table).magic).read(),
+            (&raw const (*table).abi_version).read(),
+            (&raw const (*table).struct_size).read(),
+        )
     };
     if magic != MAGIC {
         return Err("the library is not a plugin: its table does not begin with the magic number".to_owned());

@@ -5,7 +5,7 @@ use crate::node::Node;
 use crate::pending::{Response, Sink};
 use crate::router::Incoming;
 use anyhow::Context;
-use potluck_sdk::abi::{ABI_VERSION, CallDone, HostTable, Hook, Slice};
+use potluck_sdk::abi::{ABI_VERSION, CallDone, Hook, HostTable, Slice};
 use potluck_sdk::{Caller, NodeFacts};
 use std::ffi::c_void;
 use std::sync::Arc;

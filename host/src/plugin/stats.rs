@@ -89,7 +89,10 @@ mod tests {
         for exponent in 0..40 {
             for nanoseconds in [1_u64 << exponent, (1 << exponent) + 1, (1 << exponent) * 3 / 2] {
                 let bound = upper_bound(bucket(nanoseconds));
-                assert!(bound >= nanoseconds && bound as f64 <= nanoseconds as f64 * 1.13 + 1.0, "{nanoseconds} {bound}");
+                assert!(
+                    bound >= nanoseconds && bound as f64 <= nanoseconds as f64 * 1.13 + 1.0,
+                    "{nanoseconds} {bound}"
+                );
             }
         }
         bucket(u64::MAX);

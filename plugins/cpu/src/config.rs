@@ -83,10 +83,15 @@ impl Config {
             return refuse("key `output_limit_bytes`: expected at least 1024".to_owned());
         }
         if self.queue_tasks_max == 0 || self.queue_bytes_max < 1 << 20 {
-            return refuse("key `queue_tasks_max`, `queue_bytes_max`: expected at least 1 task and 1048576 bytes".to_owned());
+            return refuse(
+                "key `queue_tasks_max`, `queue_bytes_max`: expected at least 1 task and 1048576 bytes".to_owned(),
+            );
         }
         if self.python.is_empty() || (self.python.contains('/') && !self.python.starts_with('/')) {
-            return refuse(format!("key `python`: expected a name on PATH or an absolute path, found {:?}", self.python));
+            return refuse(format!(
+                "key `python`: expected a name on PATH or an absolute path, found {:?}",
+                self.python
+            ));
         }
         Ok(())
     }

@@ -44,7 +44,8 @@ pub(crate) fn batch_task(jobs: &Arc<Jobs>, request: Request<'_>, reply: Reply<'_
         return reply.error(&ProviderError::invalid("No tasks provided"));
     }
     if message.tasks.len() > TASKS_MAX {
-        return reply.error(&ProviderError::invalid(format!("a batch may have at most {TASKS_MAX} tasks; send several")));
+        return reply
+            .error(&ProviderError::invalid(format!("a batch may have at most {TASKS_MAX} tasks; send several")));
     }
     let reply = reply.later();
     let begun: Arc<Mutex<Vec<JobId>>> = Arc::default();
@@ -70,8 +71,9 @@ pub(crate) fn batch_task(jobs: &Arc<Jobs>, request: Request<'_>, reply: Reply<'_
 
 fn read_one(jobs: &Arc<Jobs>, json: &str, caller: Caller<'_>) -> Result<Task, String> {
     let refuse = |task_id: &str, code: &str, text: &str| refusal_json(task_id, code, text, &jobs.own_address);
-    let message: CpuTask = serde_json::from_str(json)
-        .map_err(|error| refuse("unknown", ProviderError::INVALID_MESSAGE, &format!("the task cannot be read: {error}")))?;
+    let message: CpuTask = serde_json::from_str(json).map_err(|error| {
+        refuse("unknown", ProviderError::INVALID_MESSAGE, &format!("the task cannot be read: {error}"))
+    })?;
     Task::read(message, caller, &jobs.config, &jobs.estimates)
         .map_err(|refusal| refuse(&refusal.task_id, refusal.code, &refusal.text))
 }

@@ -293,4 +293,3 @@ fn order_body(task: &Task) -> Arc<[u8]> {
     .into_bytes()
     .into()
 }
-

@@ -36,7 +36,8 @@ use parking_lot::Mutex;
 use pool::Sizes;
 use potluck_sdk::message::tracker::{LOAD_TOPIC, Load, LoadReport, PEERS_TOPIC, PeerTable};
 use potluck_sdk::{
-    Config, Health, Host, LeastCaller, Level, MessageInfo, Provider, ProviderError, ProviderInfo, Reply, Request, Status,
+    Config, Health, Host, LeastCaller, Level, MessageInfo, Provider, ProviderError, ProviderInfo, Reply, Request,
+    Status,
 };
 use scheduler::Algorithm;
 use serde_json::json;
@@ -79,7 +80,9 @@ impl Provider for Cpu {
             Box::new(move |load, announce| host.publish(LOAD_TOPIC, &report(load, announce))),
             Box::new(move |complaint| host.log(Level::Error, complaint)),
         )
-        .map_err(|error| ProviderError::new("supervisor_failed", format!("the worker pool cannot be started: {error}")))?;
+        .map_err(|error| {
+            ProviderError::new("supervisor_failed", format!("the worker pool cannot be started: {error}"))
+        })?;
         host.subscribe(PEERS_TOPIC);
         let jobs = Arc::new(Jobs::new(host, node, settings, pool));
         Ok(Cpu { jobs, supervisor: Mutex::new(Some(supervisor)) })

@@ -71,7 +71,12 @@ impl Placement {
             let candidate = match former.remove(&address) {
                 Some(known) if known.entry == entry => known,
                 Some(known) => Candidate { entry, mine_reported: known.mine, ..known },
-                None => Candidate { entry, mine: InFlight::default(), mine_reported: InFlight::default(), avoid_until: None },
+                None => Candidate {
+                    entry,
+                    mine: InFlight::default(),
+                    mine_reported: InFlight::default(),
+                    avoid_until: None,
+                },
             };
             candidates.insert(address, candidate);
         }
@@ -109,7 +114,8 @@ impl Placement {
     pub(crate) fn settle(&self, placed: &Placed, reached: bool) {
         if let Some(candidate) = self.candidates.lock().get_mut(&placed.address) {
             candidate.mine.tasks = candidate.mine.tasks.saturating_sub(1);
-            candidate.mine.seconds = if candidate.mine.tasks == 0 { 0.0 } else { (candidate.mine.seconds - placed.seconds).max(0.0) };
+            candidate.mine.seconds =
+                if candidate.mine.tasks == 0 { 0.0 } else { (candidate.mine.seconds - placed.seconds).max(0.0) };
             if !reached {
                 candidate.avoid_until = Some(Instant::now() + AVOID_UNREACHABLE);
             }
@@ -164,7 +170,10 @@ mod tests {
     fn what_was_sent_is_not_counted_twice_when_the_peer_reports_it() {
         let placement = placement(vec![entry(2, 2, 0)]);
         let placed = placement.choose(&here(2, 0), 1.0).unwrap();
-        placement.update(PeerTable { full: true, peers: vec![entry(2, 2, 1)], ..PeerTable::default() }, PeerId::from_hash([1; 16]));
+        placement.update(
+            PeerTable { full: true, peers: vec![entry(2, 2, 1)], ..PeerTable::default() },
+            PeerId::from_hash([1; 16]),
+        );
         assert!(placement.choose(&here(2, 0), 1.0).is_some(), "one of its two workers is still idle");
         placement.settle(&placed, true);
     }

@@ -390,7 +390,12 @@ impl State {
         }
         // Those sent ahead wait as well, only elsewhere.
         let ahead = running - self.busy().min(running);
-        PoolLoad { slots: self.sizes.slots, running: running - ahead, queued: self.queue.len() + ahead, backlog_seconds }
+        PoolLoad {
+            slots: self.sizes.slots,
+            running: running - ahead,
+            queued: self.queue.len() + ahead,
+            backlog_seconds,
+        }
     }
 
     fn busy(&self) -> usize {
@@ -452,14 +457,18 @@ fn stop_failure(reason: Stop, attempt: &Attempt) -> Failed {
         Stop::Cancelled => Failed::new(outcome::CANCELLED, "Task cancelled"),
         Stop::CpuLimit => {
             let limit = attempt.limits.cpu_seconds.unwrap_or_default();
-            Failed::new(outcome::CPU_LIMIT, format!("the task used more processor time than its limit of {limit} seconds"))
+            Failed::new(
+                outcome::CPU_LIMIT,
+                format!("the task used more processor time than its limit of {limit} seconds"),
+            )
         }
         Stop::OutputLimit => {
             let limit = attempt.limits.output_bytes;
             Failed::new(outcome::OUTPUT_LIMIT, format!("the task printed more than its limit of {limit} bytes"))
         }
-        Stop::NodeStopping => {
-            Failed::new(potluck_sdk::ProviderError::NODE_STOPPING, "the node is stopping; send the task to another peer")
-        }
+        Stop::NodeStopping => Failed::new(
+            potluck_sdk::ProviderError::NODE_STOPPING,
+            "the node is stopping; send the task to another peer",
+        ),
     }
 }

@@ -28,8 +28,10 @@ pub(crate) fn send(jobs: &Arc<Jobs>, job: &Arc<Job>, placed: Placed, unreachable
         source_peer: Some(Cow::Borrowed(&jobs.own_address)),
         estimated_time: task.estimated_time,
         cpu_limit_seconds: task.limits.cpu_seconds,
-        memory_limit_bytes: (task.limits.memory_bytes != jobs.config.memory_limit_bytes).then_some(task.limits.memory_bytes),
-        output_limit_bytes: (task.limits.output_bytes != jobs.config.output_limit_bytes).then_some(task.limits.output_bytes),
+        memory_limit_bytes: (task.limits.memory_bytes != jobs.config.memory_limit_bytes)
+            .then_some(task.limits.memory_bytes),
+        output_limit_bytes: (task.limits.output_bytes != jobs.config.output_limit_bytes)
+            .then_some(task.limits.output_bytes),
         isolated: task.isolated.then_some(true),
         ..CpuTask::default()
     };
@@ -50,7 +52,13 @@ pub(crate) fn send(jobs: &Arc<Jobs>, job: &Arc<Job>, placed: Placed, unreachable
     host.call_with(&json, b"", move |answer| answered(&jobs, &job, &remote_id, answer, unreachable));
 }
 
-fn answered(jobs: &Arc<Jobs>, job: &Arc<Job>, remote_id: &str, answer: Result<Response, ProviderError>, unreachable: u32) {
+fn answered(
+    jobs: &Arc<Jobs>,
+    job: &Arc<Job>,
+    remote_id: &str,
+    answer: Result<Response, ProviderError>,
+    unreachable: u32,
+) {
     let Some(placed) = job.leave(remote_id) else { return };
     let reached = !matches!(&answer, Err(error) if error.code == ProviderError::PEER_UNREACHABLE);
     jobs.placement.settle(&placed, reached);

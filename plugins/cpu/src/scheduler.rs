@@ -108,7 +108,9 @@ mod tests {
 
     fn filled(algorithm: Algorithm) -> ReadyQueue<char> {
         let mut queue = ReadyQueue::new(algorithm);
-        for (sequence, (priority, item)) in [(0, 'a'), (5, 'b'), (0, 'c'), (i64::MIN, 'd'), (5, 'e')].into_iter().enumerate() {
+        for (sequence, (priority, item)) in
+            [(0, 'a'), (5, 'b'), (0, 'c'), (i64::MIN, 'd'), (5, 'e')].into_iter().enumerate()
+        {
             queue.push(Ticket { priority, sequence: sequence as u64 }, item);
         }
         queue

@@ -31,7 +31,9 @@ impl State {
 
     fn send(&mut self, id: AttemptId, worker_id: WorkerId, submitter: Arc<str>, now: Instant) {
         self.dequeue(id);
-        let (Some(entry), Some(worker)) = (self.attempts.get_mut(&id), self.workers.get_mut(&worker_id)) else { return };
+        let (Some(entry), Some(worker)) = (self.attempts.get_mut(&id), self.workers.get_mut(&worker_id)) else {
+            return;
+        };
         entry.place = Place::Sent(worker_id);
         worker.submitter = Some(submitter);
         worker.send(id, &entry.attempt.body, entry.attempt.limits.cpu_seconds.is_some(), now);
@@ -42,7 +44,8 @@ impl State {
     fn idle_worker(&mut self, submitter: &Arc<str>) -> Option<WorkerId> {
         let own = |worker: &&super::Worker| worker.is_idle() && worker.submitter.as_ref() == Some(submitter);
         let spare = |worker: &&super::Worker| worker.is_idle() && worker.submitter.is_none();
-        let found = self.workers.values().find(own).or_else(|| self.workers.values().find(spare)).map(|worker| worker.id);
+        let found =
+            self.workers.values().find(own).or_else(|| self.workers.values().find(spare)).map(|worker| worker.id);
         if found.is_none() {
             self.make_room();
         }
@@ -52,7 +55,8 @@ impl State {
     /// Lets the warm worker go that has been idle the longest, if there are as many processes as there may be.
     fn make_room(&mut self) {
         let alive = self.workers.values().filter(|worker| !worker.doomed);
-        let (alive, starting) = alive.fold((0, 0), |(alive, starting), worker| (alive + 1, starting + usize::from(!worker.ready)));
+        let (alive, starting) =
+            alive.fold((0, 0), |(alive, starting), worker| (alive + 1, starting + usize::from(!worker.ready)));
         if starting + self.spawns_wanted > 0 || alive < self.sizes.processes_max {
             return;
         }
@@ -67,9 +71,13 @@ impl State {
             .values()
             .filter(|worker| worker.has_room() && worker.submitter.as_ref() == Some(submitter))
             // A task with a limit on its processor time is alone with its worker, so that what it uses can be told.
-            .filter(|worker| worker.sent.front().and_then(|sent| self.attempts.get(&sent.attempt?)).is_some_and(|entry| {
-                entry.attempt.limits.cpu_seconds.is_none() && !entry.attempt.isolated
-            }))
+            .filter(|worker| {
+                worker
+                    .sent
+                    .front()
+                    .and_then(|sent| self.attempts.get(&sent.attempt?))
+                    .is_some_and(|entry| entry.attempt.limits.cpu_seconds.is_none() && !entry.attempt.isolated)
+            })
             .min_by_key(|worker| worker.sent.len())
             .map(|worker| worker.id)
     }

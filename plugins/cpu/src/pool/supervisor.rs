@@ -345,7 +345,15 @@ fn read(frame: &[u8], ready: bool) -> Option<Said> {
 }
 
 impl State {
-    fn reported(&mut self, id: WorkerId, slot: usize, outcome: Outcome, retire: bool, now: Instant, effects: &mut Effects) {
+    fn reported(
+        &mut self,
+        id: WorkerId,
+        slot: usize,
+        outcome: Outcome,
+        retire: bool,
+        now: Instant,
+        effects: &mut Effects,
+    ) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let Some(sent) = worker.reported(slot, Some(Duration::from_secs_f64(outcome.seconds.min(1e6))), now) else {
             // An answer to a question that was not asked: a task has got hold of the socket.
@@ -387,7 +395,12 @@ impl State {
             let failed = Failed::new(outcome::WORKER_DIED, format!("the task ended its worker process ({end})"));
             let seconds = begun_since.map_or(0.0, |since| (now - since).as_secs_f64());
             let (stdout, stderr) = (stdout.clone(), stderr.clone());
-            self.finish(attempt, Outcome { verdict: Err(failed), seconds, stdout, stderr, started: true }, now, effects);
+            self.finish(
+                attempt,
+                Outcome { verdict: Err(failed), seconds, stdout, stderr, started: true },
+                now,
+                effects,
+            );
         }
         if !asked {
             self.counts.workers_died += 1;

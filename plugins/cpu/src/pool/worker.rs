@@ -79,7 +79,8 @@ impl Worker {
             Ok((ours, theirs, claims, stdout, stderr))
         };
         let (ours, theirs, claims, stdout, stderr) = open().map_err(|error| failed("its channels", error))?;
-        let streams = || -> std::io::Result<(Stdio, Stdio)> { Ok((stdout.try_clone()?.into(), stderr.try_clone()?.into())) };
+        let streams =
+            || -> std::io::Result<(Stdio, Stdio)> { Ok((stdout.try_clone()?.into(), stderr.try_clone()?.into())) };
         let (stdout_stdio, stderr_stdio) = streams().map_err(|error| failed("its output", error))?;
         let child = command
             .stdin(Stdio::from(OwnedFd::from(theirs)))
@@ -214,7 +215,8 @@ impl Worker {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
         // The second field is the program's name in parentheses and may hold anything; utime and stime are fields 14, 15.
         let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        let ticks: f64 = after_name.split_ascii_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
+        let ticks: f64 =
+            after_name.split_ascii_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
         ticks / TICKS_PER_SECOND
     }
 

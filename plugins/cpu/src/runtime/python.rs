@@ -13,7 +13,8 @@ const PROBE: &str = "import sys; print(sys.executable); print(sys.implementation
 const START: &str =
     "import sys; sys.path.insert(0, sys.argv.pop()); import potluck_worker; del sys.path[0]; potluck_worker.serve()";
 /// The settings of the node's own environment that a task's process may know.
-const ENVIRONMENT_KEPT: [&str; 6] = ["PATH", "TZ", "LD_LIBRARY_PATH", "PYTHONUSERBASE", "SSL_CERT_FILE", "SSL_CERT_DIR"];
+const ENVIRONMENT_KEPT: [&str; 6] =
+    ["PATH", "TZ", "LD_LIBRARY_PATH", "PYTHONUSERBASE", "SSL_CERT_FILE", "SSL_CERT_DIR"];
 
 /// The runtime `python`.
 pub(crate) struct Python {

@@ -54,7 +54,14 @@ impl Claims {
         // could truncate its file and be hit by SIGBUS; the provider seals nothing, but touches the page only from the
         // file that it made itself and that it keeps no writable path to outside the worker.
         let cells = unsafe {
-            mmap(std::ptr::null_mut(), PAGE_BYTES, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, file.as_fd(), 0)?
+            mmap(
+                std::ptr::null_mut(),
+                PAGE_BYTES,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                file.as_fd(),
+                0,
+            )?
         };
         Ok(Claims { cells: cells.cast() })
     }
@@ -62,9 +69,7 @@ impl Claims {
     fn step(&self, slot: usize, from: u8, to: u8) -> bool {
         // SAFETY: the mapping is a whole page and lives as long as `self`; zeroed bytes are valid atomics.
         let cells = unsafe { &*self.cells };
-        cells
-            .get(slot)
-            .is_some_and(|cell| cell.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok())
+        cells.get(slot).is_some_and(|cell| cell.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok())
     }
 
     /// Provider: the order is about to be written.

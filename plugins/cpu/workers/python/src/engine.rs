@@ -131,12 +131,7 @@ impl Engine {
     }
 
     /// Runs the program's body in a new `__main__` and finds the function in it.
-    fn define<'py>(
-        &self,
-        py: Python<'py>,
-        code: &Bound<'py, PyAny>,
-        name: &str,
-    ) -> Result<Bound<'py, PyAny>, Raised> {
+    fn define<'py>(&self, py: Python<'py>, code: &Bound<'py, PyAny>, name: &str) -> Result<Bound<'py, PyAny>, Raised> {
         let prepare = || -> PyResult<Bound<'py, PyAny>> {
             let module = self.module_type.bind(py).call1(("__main__",))?;
             self.modules.bind(py).set_item("__main__", &module)?;
@@ -188,7 +183,11 @@ impl Engine {
 impl Raised {
     /// Puts the failure into words. May run code of the task's (`__str__` of its exceptions).
     pub(crate) fn explain(self, py: Python<'_>, engine: &Engine, order: &Order<'_>) -> Failure<'static> {
-        let plain = |code: &'static str, error: String| Failure { code: code.into(), error: error.into(), ..Failure::default() };
+        let plain = |code: &'static str, error: String| Failure {
+            code: code.into(),
+            error: error.into(),
+            ..Failure::default()
+        };
         let error = match self {
             Raised::Function(text) => return plain("task_failed", text),
             Raised::Result(text) => return plain("result_unusable", text),

@@ -34,9 +34,7 @@ impl MemoryLimit {
             (bytes, Some(hard)) => Some(bytes.min(hard)),
             (bytes, None) => Some(bytes),
         };
-        if wanted != self.current
-            && setrlimit(Resource::As, Rlimit { current: wanted, maximum: self.hard }).is_ok()
-        {
+        if wanted != self.current && setrlimit(Resource::As, Rlimit { current: wanted, maximum: self.hard }).is_ok() {
             self.current = wanted;
         }
     }
