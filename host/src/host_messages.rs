@@ -1,22 +1,14 @@
 //! The messages that every host answers itself.
 
+use crate::call::{Dispatch, Incoming, PendingCall, Response, Sink};
 use crate::events::Watcher;
 use crate::node::Node;
-use crate::pending::{PendingCall, Response, Sink};
-use crate::router::{Dispatch, Incoming};
 use potluck_sdk::message::node::{Events, NodeStatus, PeerList, PluginList, WatchEvents};
 use potluck_sdk::message::to_json;
 use potluck_sdk::{Caller, ProviderError};
 use std::sync::Arc;
 
-const NAMES: [&str; 5] = ["STATUS", "PING", "LIST_PLUGINS", "LIST_PEERS", "WATCH_EVENTS"];
-
-/// Whether the host answers a message itself.
-pub fn is_one(message_type: &str) -> bool {
-    NAMES.contains(&message_type)
-}
-
-/// Answers a message, if it is one of the host's.
+/// Answers a message, if it is one of [`potluck_sdk::message::node::HOST_MESSAGES`].
 pub fn answer(
     node: &Arc<Node>,
     message_type: &str,

@@ -1,8 +1,8 @@
 //! The node's side of the tracker: it registers, sends heartbeats with its load, and keeps its table of peers current.
 //! When the tracker goes away the node works from its last table, and registers again as soon as it is back.
 
+use crate::call::Response;
 use crate::node::Node;
-use crate::pending::Response;
 use potluck_sdk::abi::REPLY_OK;
 use potluck_sdk::message::to_json;
 use potluck_sdk::message::tracker::{

@@ -1,61 +1,20 @@
-//! Puts the parts together: the order in which a node starts and stops.
+//! The node: what its parts share.
 
-use crate::config::{Config, NodeConfig};
-use crate::data_dir::{self, DataDir, write_private};
+use crate::config::NodeConfig;
+use crate::data_dir::DataDir;
 use crate::events::{self, EventLog};
-use crate::identity::Identity;
-use crate::membership;
-use crate::net::{Links, Server, resolve_loopback};
+use crate::net::Links;
 use crate::peers::{Peers, split_address};
-use crate::plugin::{Plugin, StartError};
-use crate::router::Router;
-use anyhow::{Context, bail};
+use crate::plugin::Plugin;
+use crate::routes::Routes;
 use parking_lot::RwLock;
 use potluck_sdk::PeerId;
 use potluck_sdk::message::tracker::{LOAD_TOPIC, LoadReport, PEERS_TOPIC};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tokio::signal::unix::{SignalKind, signal};
+use std::time::Instant;
 use tokio::sync::watch;
-
-/// Where a peer looks for a tracker when nobody says otherwise.
-const DEFAULT_TRACKER: &str = "127.0.0.1:8888";
-/// How long leaving the pool may take.
-const LEAVE_LIMIT: Duration = Duration::from_secs(3);
-/// How long the providers may take to stop; each has limits of its own, so this is for one that is stuck.
-const STOP_LIMIT: Duration = Duration::from_secs(90);
-/// `potluck tracker` without a file of its own is this node.
-const TRACKER_PLUGINS: &str = "[plugins.tracker]\n";
-
-/// What kind of node to run when plugins.toml does not say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// A node with the plugins of plugins.toml.
-    Peer,
-    /// A node whose only plugin is the tracker.
-    Tracker,
-}
-
-/// What the command line says about a node; it overrides plugins.toml.
-#[derive(Clone, Debug)]
-pub struct NodeOptions {
-    /// What to run.
-    pub role: Role,
-    /// Address to listen on.
-    pub host: Option<String>,
-    /// Port to listen on; 0 takes any free one.
-    pub port: Option<u16>,
-    /// `host:port` of the tracker.
-    pub tracker: Option<String>,
-    /// The data directory.
-    pub data_dir: Option<PathBuf>,
-    /// plugins.toml.
-    pub plugins: Option<PathBuf>,
-    /// Do without a tracker.
-    pub no_tracker: bool,
-}
 
 /// A running node.
 pub struct Node {
@@ -72,7 +31,7 @@ pub struct Node {
     /// Where plugins and workers are installed.
     pub lib_dir: PathBuf,
     /// Who answers what.
-    pub router: Router,
+    pub routes: Routes,
     /// What has happened.
     pub events: EventLog,
     /// The other nodes.
@@ -88,174 +47,9 @@ pub struct Node {
     /// When it started.
     pub started: Instant,
     /// In the order of plugins.toml. Written only while the node starts.
-    plugins: RwLock<Vec<Arc<Plugin>>>,
-    /// Providers that want events. Never held while one is called.
-    subscribers: RwLock<Vec<(String, Arc<Plugin>)>>,
-}
-
-/// Runs a node until SIGTERM, SIGINT or an error.
-pub fn run(options: NodeOptions) -> anyhow::Result<()> {
-    crate::logging::init();
-    raise_descriptor_limit();
-    // Two threads serve a small machine; more only where there are more cores to run them.
-    let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads)
-        .thread_name("potluck")
-        .enable_all()
-        .build()
-        .context("cannot start the threads of the node")?;
-    let result = runtime.block_on(serve(options));
-    // Whatever still runs on a blocking thread is given up.
-    runtime.shutdown_timeout(Duration::from_millis(200));
-    result
-}
-
-async fn serve(options: NodeOptions) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
-    let (node, server) = start(&options)?;
-    let serving = tokio::spawn(server.serve(Arc::clone(&node)));
-    let following = match &node.tracker {
-        Some(tracker) => {
-            let (host, port) = split_address(tracker).with_context(|| {
-                format!("{tracker:?} is not the address of a tracker; use host:port, such as {DEFAULT_TRACKER}")
-            })?;
-            Some(tokio::spawn(membership::follow(Arc::clone(&node), resolve_loopback(&host, port)?)))
-        }
-        None => None,
-    };
-    announce(&node, options.role)?;
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
-        _ = interrupt.recv() => tracing::info!("interrupted: stopping"),
-    }
-    stop(&node, following).await;
-    serving.abort();
-    Ok(())
-}
-
-/// The router and the providers of a node in this process, which nobody can connect to: for benchmarks of the way between
-/// them. Runs within a tokio runtime. The providers stay until the process ends.
-pub fn start_in_process(options: &NodeOptions) -> anyhow::Result<Arc<Node>> {
-    start(options).map(|(node, _)| node)
-}
-
-/// Everything up to the moment when the node can serve: nothing is accepted before all providers have started.
-fn start(options: &NodeOptions) -> anyhow::Result<(Arc<Node>, Server)> {
-    let home = installation()?;
-    let config = read_config(options, &home)?;
-    let host = options.host.as_deref().unwrap_or(&config.node.host);
-    let port = options.port.unwrap_or(match options.role {
-        Role::Peer => 9000,
-        Role::Tracker => 8888,
-    });
-    let server = Server::bind(host, port)?;
-    let data_dir = match &options.data_dir {
-        Some(path) => path.clone(),
-        None => data_dir::default_path(server.address.port())?,
-    };
-    let data_dir = DataDir::open(&data_dir)?;
-    let identity = Identity::load_or_create(&data_dir)?;
-    let tracker = match (&options.tracker, &config.node.tracker) {
-        _ if options.no_tracker || options.role == Role::Tracker => None,
-        (Some(address), _) | (None, Some(address)) => Some(address.clone()).filter(|address| !address.is_empty()),
-        (None, None) => Some(DEFAULT_TRACKER.to_owned()),
-    };
-    let node = Arc::new(Node {
-        peer_id: identity.peer_id,
-        address: server.address,
-        tracker,
-        config: config.node,
-        data_dir,
-        lib_dir: home.join("lib"),
-        router: Router::default(),
-        events: EventLog::default(),
-        peers: Peers::default(),
-        links: Links::default(),
-        load: watch::Sender::new(membership::no_load()),
-        stopping: watch::Sender::new(false),
-        runtime: tokio::runtime::Handle::current(),
-        started: Instant::now(),
-        plugins: RwLock::default(),
-        subscribers: RwLock::default(),
-    });
-    for plugin_config in &config.plugins {
-        let (plugin, started) = Plugin::start(plugin_config, &node);
-        match started.and_then(|()| node.router.add(&plugin).map_err(StartError::Failed)) {
-            Ok(()) => tracing::info!(provider = plugin.id, "a provider has started"),
-            Err(StartError::Config(reason)) => {
-                node.stop_plugins();
-                bail!("{}: [plugins.{}]: {reason}", config.source, plugin.id);
-            }
-            Err(StartError::Failed(reason)) => {
-                plugin.fail(&reason);
-                tracing::error!(provider = plugin.id, path = plugin.path(), reason, "a provider could not be started");
-            }
-        }
-        node.plugins.write().push(plugin);
-    }
-    Ok((node, server))
-}
-
-/// The tree that the program belongs to: `bin/potluck` beside `lib` and `share`.
-fn installation() -> anyhow::Result<PathBuf> {
-    let program =
-        std::env::current_exe().and_then(|path| path.canonicalize()).context("cannot find the program's own file")?;
-    let home = program.parent().and_then(|bin| bin.parent()).context("the program stands in no folder")?;
-    Ok(home.to_owned())
-}
-
-/// `--plugins`, else the file in the data directory, else the one that was installed.
-fn read_config(options: &NodeOptions, home: &std::path::Path) -> anyhow::Result<Config> {
-    if let Some(path) = &options.plugins {
-        return Config::read(path);
-    }
-    if options.role == Role::Tracker {
-        return Config::parse(TRACKER_PLUGINS, "the built-in composition of a tracker", home);
-    }
-    let own = options.data_dir.as_ref().map(|folder| folder.join("plugins.toml")).filter(|path| path.exists());
-    Config::read(&own.unwrap_or_else(|| home.join("share/plugins.toml")))
-}
-
-/// Tells people on standard output, and programs in `node.json`, that the node serves.
-fn announce(node: &Node, role: Role) -> anyhow::Result<()> {
-    let facts = serde_json::json!({
-        "ip": node.address.ip().to_string(),
-        "port": node.address.port(),
-        "peer_id": node.peer_id,
-        "pid": std::process::id(),
-    });
-    write_private(&node.data_dir.path().join("node.json"), facts.to_string().as_bytes())?;
-    match (role, &node.tracker) {
-        (Role::Tracker, _) => println!("Starting tracker on {}", node.address),
-        (Role::Peer, Some(tracker)) => {
-            println!("Starting peer on port {}\nConnecting to tracker at {tracker}", node.address.port());
-        }
-        (Role::Peer, None) => println!("Starting peer on port {} without a tracker", node.address.port()),
-    }
-    println!("Press Ctrl+C to stop");
-    Ok(())
-}
-
-/// Leaves the pool and stops the providers, which answer what is in flight, after a while of their own choice.
-async fn stop(node: &Arc<Node>, following: Option<tokio::task::JoinHandle<()>>) {
-    // Connections end when nothing is in flight on them; the server and the membership end at once.
-    node.stopping.send_replace(true);
-    if let Some(following) = following {
-        let _ = tokio::time::timeout(LEAVE_LIMIT, following).await;
-    }
-    let stopped = Arc::clone(node);
-    let stopping = tokio::task::spawn_blocking(move || stopped.stop_plugins());
-    let _ = tokio::time::timeout(STOP_LIMIT, stopping).await;
-    // What the providers have answered while they stopped still has to leave.
-    let all_gone = async {
-        while node.stopping.receiver_count() > 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let _ = tokio::time::timeout(Duration::from_secs(1), all_gone).await;
-    let _ = std::fs::remove_file(node.data_dir.path().join("node.json"));
+    pub(crate) plugins: RwLock<Vec<Arc<Plugin>>>,
+    /// Providers that want events, with the pattern. Never held while one is called.
+    pub(crate) subscribers: RwLock<Vec<(String, Arc<Plugin>)>>,
 }
 
 impl Node {
@@ -317,19 +111,9 @@ impl Node {
     }
 
     /// Stops the providers, the last one first. Blocks while they finish.
-    fn stop_plugins(&self) {
+    pub fn stop_plugins(&self) {
         for plugin in self.plugins().iter().rev() {
             plugin.stop();
         }
-    }
-}
-
-/// As many connections as the system allows: the soft limit is raised to the hard one.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::debug!(%error, "the limit on open files stays as it was");
     }
 }

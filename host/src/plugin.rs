@@ -1,23 +1,18 @@
-//! Plugins: their libraries, their life, and what the host does for them.
+//! Plugins: their libraries and their life.
 
 mod elf;
 mod loader;
-mod services;
-mod stats;
 
-pub use services::PluginContext;
-
+use crate::account::Account;
+use crate::call::{PendingCall, Response};
 use crate::config::PluginConfig;
-use crate::node::Node;
-use crate::pending::{PendingCall, Response};
 use parking_lot::Mutex;
 use potluck_sdk::abi::{
-    ANSWERED, Buffer, CREATE_REFUSED_CONFIG, CREATED, Call, CallReply, Completion, DEFERRED, HEALTH_OK, PluginTable,
-    REPLY_DROPPED, REPLY_OK, Slice,
+    ANSWERED, Buffer, CREATE_REFUSED_CONFIG, CREATED, Call, CallReply, Completion, DEFERRED, HEALTH_OK, HostTable,
+    PluginTable, REPLY_DROPPED, REPLY_OK, Slice,
 };
 use potluck_sdk::message::node::{PluginReport, PluginState};
 use potluck_sdk::{Caller, LeastCaller, ProviderError};
-use stats::Stats;
 use std::ffi::c_void;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,10 +29,13 @@ pub struct Plugin {
     table: Option<&'static PluginTable>,
     /// Calls that are inside the library, so that it is not destroyed under them.
     inside: AtomicUsize,
-    stats: Stats,
+    account: Arc<Account>,
     /// State and reason; a leaf lock.
     life: Mutex<(PluginState, Option<String>)>,
 }
+
+/// Makes the table of host functions for a plugin.
+pub type HostTableMaker<'a> = &'a dyn Fn(&Arc<Plugin>) -> anyhow::Result<&'static HostTable>;
 
 /// Why a provider did not start.
 pub enum StartError {
@@ -48,9 +46,13 @@ pub enum StartError {
 }
 
 impl Plugin {
-    /// Opens the library that `config` names and starts the provider in it. Blocks for as long as `create` takes.
-    pub fn start(config: &PluginConfig, node: &Arc<Node>) -> (Arc<Plugin>, Result<(), StartError>) {
-        let path = config.path.clone().unwrap_or_else(|| node.library_path(&config.id));
+    /// Opens the library at `path` and starts the provider in it, with the table that `host_table` makes for it. Blocks for
+    /// as long as `create` takes.
+    pub fn start(
+        config: &PluginConfig,
+        path: PathBuf,
+        host_table: HostTableMaker<'_>,
+    ) -> (Arc<Plugin>, Result<(), StartError>) {
         let loaded = loader::open(&path).and_then(|table| match loader::id(table) {
             id if id == config.id => Ok(table),
             id => Err(format!("the library is the plugin `{id}`, not `{}`", config.id)),
@@ -65,12 +67,12 @@ impl Plugin {
             instance: AtomicPtr::default(),
             table,
             inside: AtomicUsize::new(0),
-            stats: Stats::default(),
+            account: Arc::new(Account::new(&config.id)),
             life: Mutex::new((if table.is_some() { PluginState::Loaded } else { PluginState::Declared }, None)),
         });
         let result = match failure {
             Some(reason) => Err(StartError::Failed(reason)),
-            None => plugin.create(config, node),
+            None => plugin.create(config, host_table),
         };
         match &result {
             Ok(()) => *plugin.life.lock() = (PluginState::Started, None),
@@ -81,9 +83,9 @@ impl Plugin {
         (plugin, result)
     }
 
-    fn create(self: &Arc<Plugin>, config: &PluginConfig, node: &Arc<Node>) -> Result<(), StartError> {
+    fn create(self: &Arc<Plugin>, config: &PluginConfig, host_table: HostTableMaker<'_>) -> Result<(), StartError> {
         let Some(table) = self.table else { return Ok(()) };
-        let host = PluginContext::host_table(node, self).map_err(|error| StartError::Failed(format!("{error:#}")))?;
+        let host = host_table(self).map_err(|error| StartError::Failed(format!("{error:#}")))?;
         let mut instance = std::ptr::null_mut();
         let mut error = Buffer::EMPTY;
         let settings = Slice::new(config.settings_json.as_bytes());
@@ -111,7 +113,7 @@ impl Plugin {
         json: &str,
         attachment: &[u8],
         caller: &Caller<'_>,
-        defer: &mut dyn FnMut(Arc<Plugin>, Instant) -> Arc<PendingCall>,
+        defer: &mut dyn FnMut(Arc<Account>, Instant) -> Arc<PendingCall>,
     ) -> Result<Response, Arc<PendingCall>> {
         let Some((table, guard)) = self.enter() else {
             let text = format!("the provider {} is stopped", self.id);
@@ -128,7 +130,7 @@ impl Plugin {
                 attachment: Slice::new(attachment),
                 defer: defer_call,
             },
-            plugin: self,
+            account: &self.account,
             started,
             defer,
             pending: None,
@@ -146,30 +148,21 @@ impl Plugin {
                 Err(pending)
             }
             (ANSWERED, None) if out.reply != REPLY_DROPPED => {
-                self.finished(started, out.reply == REPLY_OK);
+                self.account.record(started.elapsed(), out.reply == REPLY_OK);
                 Ok(Response { reply: out.reply, json: out.json, attachment: out.attachment })
             }
-            (ANSWERED | DEFERRED, None) => Ok(self.dropped(started)),
+            (ANSWERED | DEFERRED, None) => {
+                self.account.record(started.elapsed(), false);
+                Ok(Response::dropped_by(&self.id))
+            }
             (_, None) => {
                 let text = out.json.to_text();
                 self.degrade(&format!("it panicked in {message_type}: {text}"));
-                self.finished(started, false);
+                self.account.record(started.elapsed(), false);
                 let text = format!("the provider {} panicked in {message_type}: {text}", self.id);
                 Ok(Response::error(&ProviderError::new(ProviderError::PROVIDER_PANICKED, text)))
             }
         }
-    }
-
-    /// What takes the place of an answer that the provider did not give.
-    pub fn dropped(&self, started: Instant) -> Response {
-        self.finished(started, false);
-        let text = format!("the provider {} dropped the request without an answer", self.id);
-        Response::error(&ProviderError::new(ProviderError::PROVIDER_DROPPED, text))
-    }
-
-    /// Counts an answer.
-    pub fn finished(&self, started: Instant, ok: bool) {
-        self.stats.record(started.elapsed(), ok);
     }
 
     /// Where its library stands.
@@ -219,7 +212,7 @@ impl Plugin {
                 (state, reason) = (PluginState::Degraded, Some(text.to_text()));
             }
         }
-        let (p50, p99) = self.stats.percentiles();
+        let (p50, p99) = self.account.percentiles();
         PluginReport {
             id: self.id.clone(),
             state,
@@ -227,8 +220,8 @@ impl Plugin {
             isolation: "in-process".to_owned(),
             path: self.path.display().to_string(),
             messages: self.messages().iter().map(|(name, _)| (*name).to_owned()).collect(),
-            calls: self.stats.calls(),
-            errors: self.stats.errors(),
+            calls: self.account.calls(),
+            errors: self.account.errors(),
             p50_microseconds: p50,
             p99_microseconds: p99,
             reason,
@@ -277,16 +270,16 @@ impl Drop for Inside<'_> {
 #[repr(C)]
 struct Frame<'a> {
     call: Call,
-    plugin: &'a Arc<Plugin>,
+    account: &'a Arc<Account>,
     started: Instant,
-    defer: &'a mut dyn FnMut(Arc<Plugin>, Instant) -> Arc<PendingCall>,
+    defer: &'a mut dyn FnMut(Arc<Account>, Instant) -> Arc<PendingCall>,
     pending: Option<Arc<PendingCall>>,
 }
 
 unsafe extern "C" fn defer_call(call: *mut Call) -> Completion {
     // SAFETY: the call is the first field of a `Frame` that lives until `handle` returns.
     let frame = unsafe { &mut *call.cast::<Frame<'_>>() };
-    let pending = (frame.defer)(Arc::clone(frame.plugin), frame.started);
+    let pending = (frame.defer)(Arc::clone(frame.account), frame.started);
     frame.pending = Some(Arc::clone(&pending));
     pending.into_completion()
 }

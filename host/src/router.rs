@@ -1,15 +1,12 @@
 //! Decides who answers a message: the host itself, a provider of this node, or another peer.
 
+use crate::call::{Dispatch, Incoming, PendingCall, Response, Sink};
 use crate::net::frame;
 use crate::node::Node;
-use crate::pending::{PendingCall, Response, Sink};
-use crate::plugin::Plugin;
 use crate::{host_messages, peers};
-use arc_swap::ArcSwap;
 use potluck_sdk::envelope::Envelope;
-use potluck_sdk::{Caller, LeastCaller, ProviderError};
+use potluck_sdk::{Caller, ProviderError};
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// How deep providers may call each other within one message; deeper is a circle.
@@ -19,114 +16,49 @@ thread_local! {
     static CALL_DEPTH: Cell<u32> = const { Cell::new(0) };
 }
 
-/// A message that has arrived at this node.
-#[derive(Clone, Copy)]
-pub struct Incoming<'a> {
-    /// The whole object, as it came.
-    pub json: &'a str,
-    /// The bytes behind it.
-    pub attachment: &'a [u8],
-    /// Who sent it, as established by the host.
-    pub caller: Caller<'a>,
-}
-
-/// What became of a message.
-pub enum Dispatch {
-    /// It is answered; the sink was not made.
-    Ready(Response),
-    /// The answer comes, or has come, through the sink.
-    Pending(Arc<PendingCall>),
-}
-
-impl Dispatch {
-    /// The answer, if it is there.
-    pub fn into_ready(self) -> Option<Response> {
-        match self {
-            Dispatch::Ready(response) => Some(response),
-            Dispatch::Pending(_) => None,
-        }
+/// Finds out who answers a message, and asks. `sink` is called at most once, when the answer will come later.
+pub fn dispatch(node: &Arc<Node>, incoming: Incoming<'_>, sink: &mut dyn FnMut() -> Sink) -> Dispatch {
+    match Envelope::scan(incoming.json) {
+        Ok(envelope) => route(node, &envelope, incoming, sink),
+        Err(error) => Dispatch::Ready(Response::error(&frame::invalid(&error))),
     }
 }
 
-struct Route {
-    plugin: Arc<Plugin>,
-    least_caller: LeastCaller,
-}
-
-type Routes = HashMap<&'static str, Route>;
-
-/// The routes of a node.
-#[derive(Default)]
-pub struct Router {
-    /// Replaced as a whole, so that a message never waits for a change.
-    routes: ArcSwap<Routes>,
-}
-
-impl Router {
-    /// Routes a provider's messages to it. None are when one of them has an answer already.
-    pub fn add(&self, plugin: &Arc<Plugin>) -> Result<(), String> {
-        let mut routes = Routes::default();
-        for (name, route) in self.routes.load().iter() {
-            routes.insert(name, Route { plugin: Arc::clone(&route.plugin), least_caller: route.least_caller });
-        }
-        for (name, least_caller) in plugin.messages() {
-            if name.is_empty() || host_messages::is_one(name) {
-                return Err(format!("it wants to answer {name:?}, which the host answers itself"));
-            }
-            let route = Route { plugin: Arc::clone(plugin), least_caller };
-            if let Some(other) = routes.insert(name, route) {
-                return Err(format!("{name} is answered by the provider {} already", other.plugin.id));
-            }
-        }
-        self.routes.store(Arc::new(routes));
-        Ok(())
+/// As [`dispatch`], for a message whose envelope has been read.
+pub fn route(
+    node: &Arc<Node>,
+    envelope: &Envelope<'_>,
+    incoming: Incoming<'_>,
+    sink: &mut dyn FnMut() -> Sink,
+) -> Dispatch {
+    if let Some(to) = envelope.to.as_deref()
+        && !node.is_own_address(to)
+    {
+        return forward(node, envelope, to, incoming, sink);
     }
-
-    /// Finds out who answers a message, and asks. `sink` is called at most once, when the answer will come later.
-    pub fn dispatch(&self, node: &Arc<Node>, incoming: Incoming<'_>, sink: &mut dyn FnMut() -> Sink) -> Dispatch {
-        match Envelope::scan(incoming.json) {
-            Ok(envelope) => self.route(node, &envelope, incoming, sink),
-            Err(error) => Dispatch::Ready(Response::error(&frame::invalid(&error))),
-        }
+    let routes = node.routes.load();
+    let Some(route) = routes.get(envelope.message_type) else {
+        return host_messages::answer(node, envelope.message_type, incoming, sink)
+            .unwrap_or_else(|| Dispatch::Ready(no_provider(envelope.message_type)));
+    };
+    if !route.least_caller.admits(&incoming.caller) {
+        let text = format!(
+            "{} may be sent by callers from `{}` up; this one is `{}`",
+            envelope.message_type,
+            route.least_caller.word(),
+            incoming.caller.word()
+        );
+        return Dispatch::Ready(Response::error(&ProviderError::new(ProviderError::FORBIDDEN, text)));
     }
-
-    /// As [`Router::dispatch`], for a message whose envelope has been read.
-    pub fn route(
-        &self,
-        node: &Arc<Node>,
-        envelope: &Envelope<'_>,
-        incoming: Incoming<'_>,
-        sink: &mut dyn FnMut() -> Sink,
-    ) -> Dispatch {
-        if let Some(to) = envelope.to.as_deref()
-            && !node.is_own_address(to)
-        {
-            return forward(node, envelope, to, incoming, sink);
-        }
-        let routes = self.routes.load();
-        let Some(route) = routes.get(envelope.message_type) else {
-            return host_messages::answer(node, envelope.message_type, incoming, sink)
-                .unwrap_or_else(|| Dispatch::Ready(no_provider(envelope.message_type)));
-        };
-        if !route.least_caller.admits(&incoming.caller) {
-            let text = format!(
-                "{} may be sent by callers from `{}` up; this one is `{}`",
-                envelope.message_type,
-                route.least_caller.word(),
-                incoming.caller.word()
-            );
-            return Dispatch::Ready(Response::error(&ProviderError::new(ProviderError::FORBIDDEN, text)));
-        }
-        let Some(_depth) = Depth::enter() else {
-            let text = format!("providers call each other in a circle; the last message was {}", envelope.message_type);
-            return Dispatch::Ready(Response::error(&ProviderError::new("call_depth", text)));
-        };
-        let mut defer = |plugin, started| PendingCall::new(sink(), Some((plugin, started)));
-        let Incoming { json, attachment, caller } = incoming;
-        match route.plugin.handle(envelope.message_type, json, attachment, &caller, &mut defer) {
-            Ok(response) => Dispatch::Ready(response),
-            Err(pending) => Dispatch::Pending(pending),
-        }
+    let Some(_depth) = Depth::enter() else {
+        let text = format!("providers call each other in a circle; the last message was {}", envelope.message_type);
+        return Dispatch::Ready(Response::error(&ProviderError::new("call_depth", text)));
+    };
+    let mut defer = |account, started| PendingCall::new(sink(), Some((account, started)));
+    let Incoming { json, attachment, caller } = incoming;
+    match route.plugin.handle(envelope.message_type, json, attachment, &caller, &mut defer) {
+        Ok(response) => Dispatch::Ready(response),
+        Err(pending) => Dispatch::Pending(pending),
     }
 }
 

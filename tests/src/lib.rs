@@ -22,6 +22,7 @@ mod cluster;
 mod wire;
 
 mod processes;
+mod source;
 mod wait;
 
 pub use cluster::Cluster;
@@ -29,6 +30,7 @@ pub use dist::{dist, fixture};
 pub use node::{NodeBuilder, NotStarted, TestNode};
 pub use output::{Output, potluck, potluck_with_input, run};
 pub use processes::{children, is_alive, raise_descriptor_limit, resident_bytes};
+pub use source::{c_library, c_library_as, fixture_source, workspace_root};
 pub use wait::{LIMIT, wait_for, wait_for_some};
 pub use wire::{Frame, Wire, frame_bytes};
 

@@ -3,12 +3,12 @@
 use super::session::environment_port;
 use super::values::join_host_port;
 use crate::cli::{PeerArgs, TRACKER_PORT_DEFAULT, TrackerArgs};
-use crate::node::{self, NodeOptions, Role};
+use crate::lifecycle::{self, NodeOptions, Role};
 use std::process::ExitCode;
 
 /// Runs a tracker until it is told to stop.
 pub(super) fn tracker(host: Option<String>, port: Option<u16>, args: TrackerArgs) -> anyhow::Result<ExitCode> {
-    node::run(NodeOptions {
+    lifecycle::run(NodeOptions {
         role: Role::Tracker,
         host,
         port,
@@ -26,7 +26,7 @@ pub(super) fn peer(host: Option<String>, port: Option<u16>, args: PeerArgs) -> a
         Some(port) => Some(port),
         None => environment_port("PEER_PORT")?,
     };
-    node::run(NodeOptions {
+    lifecycle::run(NodeOptions {
         role: Role::Peer,
         host,
         port,

@@ -1,7 +1,7 @@
 //! A connection to a node, for the command line, the tests and the benchmarks.
 
 use super::link::Link;
-use crate::pending::Response as RawResponse;
+use crate::call::Response as RawResponse;
 use potluck_sdk::abi::REPLY_OK;
 use potluck_sdk::{ProviderError, Response};
 use std::net::ToSocketAddrs;

@@ -2,9 +2,9 @@
 
 use super::frame::{self, FrameBudget, FrameError, Inbox};
 use super::outbound::{Buffer, Outbound};
+use crate::call::{Dispatch, Incoming, PendingCall, Response, Sink};
 use crate::node::Node;
-use crate::pending::{PendingCall, Response, Sink};
-use crate::router::{Dispatch, Incoming};
+use crate::router;
 use potluck_sdk::abi::REPLY_ERROR;
 use potluck_sdk::envelope::Envelope;
 use potluck_sdk::message::FRAME_BYTES_MAX;
@@ -194,7 +194,7 @@ impl Connection {
             Ok(envelope) => {
                 // Both ends are loopback (the server sees to that), so this is the user of this machine.
                 let incoming = Incoming { json, attachment, caller: Caller::Local };
-                node.router.route(node, envelope, incoming, &mut || self.sink(address(), pending_number))
+                router::route(node, envelope, incoming, &mut || self.sink(address(), pending_number))
             }
             Err(error) => Dispatch::Ready(Response::error(&frame::invalid(error))),
         };

@@ -2,7 +2,7 @@
 
 use super::frame::{self, Inbox};
 use super::outbound::{Buffer, Outbound};
-use crate::pending::{Response, Sink};
+use crate::call::{Response, Sink};
 use potluck_sdk::ProviderError;
 use potluck_sdk::abi::{REPLY_ERROR, REPLY_OK};
 use potluck_sdk::envelope::Envelope;

@@ -1,7 +1,7 @@
 //! The links to other nodes: opened when needed, shared, and opened again when lost.
 
 use super::link::Link;
-use crate::pending::{Response, Sink};
+use crate::call::{Response, Sink};
 use parking_lot::Mutex;
 use potluck_sdk::ProviderError;
 use std::collections::HashMap;

@@ -5,6 +5,9 @@ use super::tracker::PeerEntry;
 use crate::PeerId;
 use serde::{Deserialize, Serialize};
 
+/// The messages that every host answers itself; no provider may answer one.
+pub const HOST_MESSAGES: [&str; 5] = ["STATUS", "PING", "LIST_PLUGINS", "LIST_PEERS", "WATCH_EVENTS"];
+
 /// The members that the host puts into its STATUS reply; those of the providers stand beside them.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename = "STATUS")]

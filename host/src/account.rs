@@ -8,20 +8,26 @@ const STEPS_PER_DOUBLING: u64 = 8;
 /// From 0 nanoseconds to far over an hour.
 const BUCKETS: usize = 48 * STEPS_PER_DOUBLING as usize;
 
-/// Durations as a histogram whose buckets grow with the value.
-pub struct Stats {
+/// What a provider has answered: counts, and durations as a histogram whose buckets grow with the value.
+pub struct Account {
+    /// The provider's id.
+    pub provider: String,
     calls: AtomicU64,
     errors: AtomicU64,
     buckets: [AtomicU64; BUCKETS],
 }
 
-impl Default for Stats {
-    fn default() -> Stats {
-        Stats { calls: AtomicU64::new(0), errors: AtomicU64::new(0), buckets: [const { AtomicU64::new(0) }; BUCKETS] }
+impl Account {
+    /// An empty account.
+    pub fn new(provider: &str) -> Account {
+        Account {
+            provider: provider.to_owned(),
+            calls: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+            buckets: [const { AtomicU64::new(0) }; BUCKETS],
+        }
     }
-}
 
-impl Stats {
     /// Counts one answer.
     pub fn record(&self, duration: Duration, ok: bool) {
         self.calls.fetch_add(1, Ordering::Relaxed);
@@ -100,7 +106,7 @@ mod tests {
 
     #[test]
     fn percentiles_follow_the_counts() {
-        let stats = Stats::default();
+        let stats = Account::new("memory");
         assert_eq!(stats.percentiles(), (0.0, 0.0));
         for microseconds in 1..=100 {
             stats.record(Duration::from_micros(microseconds), microseconds != 7);

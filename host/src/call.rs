@@ -1,13 +1,42 @@
-//! Calls whose answer comes later.
+//! One call: the message that comes in, the response that goes out, and the answer that comes later.
 
-use crate::plugin::Plugin;
+use crate::account::Account;
 use parking_lot::Mutex;
-use potluck_sdk::ProviderError;
 use potluck_sdk::abi::{Buffer, Completion, Hook, REPLY_DROPPED, REPLY_ERROR, REPLY_OK};
+use potluck_sdk::{Caller, ProviderError};
 use std::ffi::c_void;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
+
+/// A message that has arrived at this node.
+#[derive(Clone, Copy)]
+pub struct Incoming<'a> {
+    /// The whole object, as it came.
+    pub json: &'a str,
+    /// The bytes behind it.
+    pub attachment: &'a [u8],
+    /// Who sent it, as established by the host.
+    pub caller: Caller<'a>,
+}
+
+/// What became of a message.
+pub enum Dispatch {
+    /// It is answered; the sink was not made.
+    Ready(Response),
+    /// The answer comes, or has come, through the sink.
+    Pending(Arc<PendingCall>),
+}
+
+impl Dispatch {
+    /// The answer, if it is there.
+    pub fn into_ready(self) -> Option<Response> {
+        match self {
+            Dispatch::Ready(response) => Some(response),
+            Dispatch::Pending(_) => None,
+        }
+    }
+}
 
 /// An answer: one JSON object, and raw bytes behind it.
 pub struct Response {
@@ -29,6 +58,12 @@ impl Response {
     pub fn error(error: &ProviderError) -> Response {
         Response { reply: REPLY_ERROR, json: error.to_json().into(), attachment: Buffer::EMPTY }
     }
+
+    /// What takes the place of an answer that a provider did not give.
+    pub fn dropped_by(provider: &str) -> Response {
+        let text = format!("the provider {provider} dropped the request without an answer");
+        Response::error(&ProviderError::new(ProviderError::PROVIDER_DROPPED, text))
+    }
 }
 
 /// Where the answer goes.
@@ -38,8 +73,8 @@ pub type Sink = Box<dyn FnOnce(Response) + Send>;
 pub struct PendingCall {
     /// Taken when the answer is given. A leaf lock.
     sink: Mutex<Option<Sink>>,
-    /// The provider that owes the answer, with the time of the call; none when the host itself does.
-    owed_by: Option<(Arc<Plugin>, Instant)>,
+    /// Where the answer is counted, with the time of the call; nowhere when the host itself owes it.
+    account: Option<(Arc<Account>, Instant)>,
     cancelled: AtomicBool,
     /// Run when the caller goes away. A leaf lock.
     hook: Mutex<Option<CancelHook>>,
@@ -47,10 +82,10 @@ pub struct PendingCall {
 
 impl PendingCall {
     /// A call that answers through `sink`.
-    pub fn new(sink: Sink, owed_by: Option<(Arc<Plugin>, Instant)>) -> Arc<PendingCall> {
+    pub fn new(sink: Sink, account: Option<(Arc<Account>, Instant)>) -> Arc<PendingCall> {
         Arc::new(PendingCall {
             sink: Mutex::new(Some(sink)),
-            owed_by,
+            account,
             cancelled: AtomicBool::new(false),
             hook: Mutex::new(None),
         })
@@ -59,15 +94,15 @@ impl PendingCall {
     /// Gives the answer, from any thread.
     pub fn answer(&self, response: Response) {
         let Some(sink) = self.sink.lock().take() else { return };
-        self.hook.lock().take();
-        let response = match &self.owed_by {
-            Some((plugin, started)) if response.reply == REPLY_DROPPED => plugin.dropped(*started),
-            Some((plugin, started)) => {
-                plugin.finished(*started, response.reply == REPLY_OK);
-                response
+        let hook = self.hook.lock().take();
+        // Released without the lock: it is the provider's code.
+        drop(hook);
+        if let Some((account, started)) = &self.account {
+            account.record(started.elapsed(), response.reply == REPLY_OK);
+            if response.reply == REPLY_DROPPED {
+                return sink(Response::dropped_by(&account.provider));
             }
-            None => response,
-        };
+        }
         sink(response);
     }
 

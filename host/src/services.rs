@@ -1,9 +1,9 @@
 //! The host's side of the ABI: what it does for a plugin.
 
-use super::Plugin;
+use crate::call::{Incoming, Response, Sink};
 use crate::node::Node;
-use crate::pending::{Response, Sink};
-use crate::router::Incoming;
+use crate::plugin::Plugin;
+use crate::router;
 use anyhow::Context;
 use potluck_sdk::abi::{ABI_VERSION, CallDone, Hook, HostTable, Slice};
 use potluck_sdk::{Caller, NodeFacts};
@@ -12,43 +12,41 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// What the functions of a host table refer to. Leaked, since a plugin may use its table until the process ends.
-pub struct PluginContext {
+struct PluginContext {
     node: Arc<Node>,
     plugin: Arc<Plugin>,
 }
 
-impl PluginContext {
-    /// Makes the table for one plugin.
-    pub fn host_table(node: &Arc<Node>, plugin: &Arc<Plugin>) -> anyhow::Result<&'static HostTable> {
-        let facts = NodeFacts {
-            peer_id: node.peer_id,
-            ip: node.address.ip().to_string(),
-            port: node.address.port(),
-            data_dir: node.data_dir.provider(&plugin.id)?,
-            lib_dir: node.lib_dir.clone(),
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
-        };
-        let node_json = serde_json::to_vec(&facts).context("the node's facts cannot be written as JSON")?;
-        let context = PluginContext { node: Arc::clone(node), plugin: Arc::clone(plugin) };
-        Ok(Box::leak(Box::new(HostTable {
-            struct_size: size_of::<HostTable>() as u32,
-            abi_version: ABI_VERSION,
-            context: std::ptr::from_mut(Box::leak(Box::new(context))).cast(),
-            node_json: Slice::new(node_json.leak()),
-            call,
-            publish,
-            subscribe,
-            log,
-            log_enabled,
-            spawn_blocking,
-            run_after,
-            reserved: [std::ptr::null(); 8],
-        })))
-    }
+/// Makes the table for one plugin.
+pub fn host_table(node: &Arc<Node>, plugin: &Arc<Plugin>) -> anyhow::Result<&'static HostTable> {
+    let facts = NodeFacts {
+        peer_id: node.peer_id,
+        ip: node.address.ip().to_string(),
+        port: node.address.port(),
+        data_dir: node.data_dir.provider(&plugin.id)?,
+        lib_dir: node.lib_dir.clone(),
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    let node_json = serde_json::to_vec(&facts).context("the node's facts cannot be written as JSON")?;
+    let context = PluginContext { node: Arc::clone(node), plugin: Arc::clone(plugin) };
+    Ok(Box::leak(Box::new(HostTable {
+        struct_size: size_of::<HostTable>() as u32,
+        abi_version: ABI_VERSION,
+        context: std::ptr::from_mut(Box::leak(Box::new(context))).cast(),
+        node_json: Slice::new(node_json.leak()),
+        call,
+        publish,
+        subscribe,
+        log,
+        log_enabled,
+        spawn_blocking,
+        run_after,
+        reserved: [std::ptr::null(); 8],
+    })))
 }
 
 /// # Safety
-/// `context` is that of a table made by [`PluginContext::host_table`].
+/// `context` is that of a table made by [`host_table`].
 unsafe fn context<'a>(context: *mut c_void) -> &'a PluginContext {
     // SAFETY: promised by the caller; contexts are leaked.
     unsafe { &*context.cast::<PluginContext>() }
@@ -61,7 +59,7 @@ unsafe extern "C" fn call(this: *mut c_void, json: Slice, attachment: Slice, don
     let incoming = Incoming { json, attachment, caller: Caller::Plugin(&this.plugin.id) };
     // The completion is needed by whichever way the answer takes, and only one is taken.
     let mut slot = Some(done);
-    let response = this.node.router.dispatch(&this.node, incoming, &mut || -> Sink {
+    let response = router::dispatch(&this.node, incoming, &mut || -> Sink {
         let mut done = slot.take();
         Box::new(move |response| {
             if let Some(done) = done.take() {

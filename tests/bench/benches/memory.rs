@@ -1,0 +1,209 @@
+//! GET_MEM over TCP beside GET of redis-server: the same load generator, the same discipline, in turn.
+
+use crate::Setup;
+use crate::client::frame;
+use crate::load::{Conversation, frame_length, replies_per_second};
+use crate::node::{Node, temporary_folder};
+use crate::process::{Program, free_port, output_of, quiet};
+use crate::report::{Budget, Figure, Report, Unit};
+use crate::samples::{Pairs, rounds};
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::json;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::Duration;
+use tempfile::TempDir;
+
+const VALUE: &str = "xxxxxxxxxxxxxxxxxxxx";
+/// Connections and requests in flight on each.
+const CASES: [(usize, usize); 4] = [(1, 1), (1, 16), (50, 1), (50, 16)];
+
+pub(crate) fn run(setup: &Setup) -> Result<Report> {
+    let node = Node::start(setup, "[plugins.memory]\n")?;
+    node.client()?.request(&json!({ "type": "SET_MEM", "key": "bench", "value": VALUE }))?;
+    let potluck =
+        Target::new(Server::Potluck, node.port, &frame(&json!({ "type": "GET_MEM", "key": "bench" }).to_string()))?;
+    let redis = Redis::start()?;
+    let redis_target = match &redis {
+        Some(redis) => Some(redis.target()?),
+        None => None,
+    };
+
+    let (count, duration) = rounds(setup.seconds);
+    let mut figures = Vec::new();
+    for (connections, pipeline) in CASES {
+        let mut pairs = Pairs::default();
+        for _ in 0..count {
+            setup.interrupt.check()?;
+            let ours = potluck.measure(connections, pipeline, duration)?;
+            let theirs = match &redis_target {
+                Some(target) => target.measure(connections, pipeline, duration)?,
+                None => 0.0,
+            };
+            pairs.push(ours, theirs);
+        }
+        let plural = if connections == 1 { "" } else { "s" };
+        let name = format!("{connections} connection{plural}, {pipeline} in flight on each");
+        let mut figure = Figure::new(name, Unit::PerSecond, pairs.ours());
+        if redis_target.is_some() {
+            figure = figure.beside(pairs.theirs(), pairs.ratio());
+        }
+        if connections > 1 && pipeline > 1 {
+            figure = figure.budget(Budget::RatioAtLeast(1.0));
+        }
+        figures.push(figure);
+    }
+    let mut notes = Vec::new();
+    if redis_target.is_none() {
+        notes.push("redis-server is not installed, so nothing was compared".to_owned());
+    }
+    Ok(Report {
+        name: "memory",
+        title: format!("GET_MEM of 20 bytes over TCP: medians of {count} rounds in turn"),
+        competitor: redis.map_or_else(String::new, |redis| redis.name),
+        figures,
+        notes,
+    })
+}
+
+#[derive(Clone, Copy)]
+enum Server {
+    Potluck,
+    Redis,
+}
+
+impl Server {
+    fn reply_length(self, bytes: &[u8]) -> Result<Option<usize>> {
+        match self {
+            Server::Potluck => Ok(frame_length(bytes)),
+            Server::Redis => bulk_length(bytes),
+        }
+    }
+}
+
+/// Length of a bulk string: `$` length CR LF, that many bytes, CR LF.
+fn bulk_length(bytes: &[u8]) -> Result<Option<usize>> {
+    match bytes.first() {
+        None => return Ok(None),
+        Some(b'$') => {}
+        Some(_) => bail!("redis-server answers {}", String::from_utf8_lossy(bytes)),
+    }
+    let Some(end) = bytes.iter().position(|byte| *byte == b'\r') else { return Ok(None) };
+    let digits = bytes[1..end].iter();
+    let body = digits.fold(0, |number, digit| 10 * number + usize::from(digit.wrapping_sub(b'0')));
+    let length = end + 2 + body + 2;
+    Ok((bytes.len() >= length).then_some(length))
+}
+
+/// A server that was asked once, so that it is known what it will answer.
+struct Target {
+    server: Server,
+    port: u16,
+    request: Vec<u8>,
+    reply_bytes: usize,
+}
+
+impl Target {
+    fn new(server: Server, port: u16, request: &[u8]) -> Result<Target> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(request)?;
+        let mut reply = Vec::new();
+        let reply_bytes = loop {
+            if let Some(length) = server.reply_length(&reply)? {
+                break length;
+            }
+            let mut bytes = [0; 1024];
+            let count = stream.read(&mut bytes).context("a server does not answer")?;
+            ensure!(count > 0, "a server closed the connection");
+            reply.extend_from_slice(&bytes[..count]);
+        };
+        let text = String::from_utf8_lossy(&reply);
+        ensure!(text.contains(VALUE), "the value is not in the reply {text}");
+        Ok(Target { server, port, request: request.to_vec(), reply_bytes })
+    }
+
+    fn measure(&self, connections: usize, pipeline: usize, duration: Duration) -> Result<f64> {
+        let batch = self.request.repeat(pipeline);
+        let conversations = (0..connections).map(|_| InBatches {
+            server: self.server,
+            batch: &batch,
+            size: pipeline,
+            reply_bytes: self.reply_bytes,
+            missing: 0,
+        });
+        replies_per_second(self.port, conversations, duration)
+    }
+}
+
+/// Sends a batch of requests, waits for all replies, and sends the next, as redis-benchmark does.
+struct InBatches<'a> {
+    server: Server,
+    batch: &'a [u8],
+    size: usize,
+    reply_bytes: usize,
+    missing: usize,
+}
+
+impl Conversation for InBatches<'_> {
+    fn begin(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.batch);
+        self.missing = self.size;
+    }
+
+    fn reply_length(&self, bytes: &[u8]) -> Result<Option<usize>> {
+        self.server.reply_length(bytes)
+    }
+
+    fn go_on(&mut self, reply: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        ensure!(reply.len() == self.reply_bytes, "another reply than before: {}", String::from_utf8_lossy(reply));
+        self.missing -= 1;
+        if self.missing == 0 {
+            self.begin(out);
+        }
+        Ok(())
+    }
+}
+
+struct Redis {
+    name: String,
+    port: u16,
+    _program: Program,
+    /// Behind the program, so that it is removed when that is gone.
+    _folder: TempDir,
+}
+
+impl Redis {
+    /// Starts a redis-server that stores nothing; none where it is not installed.
+    fn start() -> Result<Option<Redis>> {
+        let Some(version) = output_of(Command::new("redis-server").arg("--version")) else { return Ok(None) };
+        let version = version.split(' ').find_map(|word| word.strip_prefix("v=")).unwrap_or_default();
+        let folder = temporary_folder()?;
+        let port = free_port()?;
+        let mut command = quiet("redis-server");
+        command.args(["--port", &port.to_string(), "--save", "", "--appendonly", "no", "--bind", "127.0.0.1", "--dir"]);
+        let mut program = Program::start("redis-server", command.arg(folder.path()), folder.path())?;
+        program.wait_for("it served", || TcpStream::connect(("127.0.0.1", port)).ok())?;
+        Ok(Some(Redis { name: format!("redis {version}"), port, _program: program, _folder: folder }))
+    }
+
+    fn target(&self) -> Result<Target> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(&command(&["SET", "bench", VALUE]))?;
+        let mut reply = [0; 5];
+        stream.read_exact(&mut reply)?;
+        ensure!(&reply == b"+OK\r\n", "redis-server answers {}", String::from_utf8_lossy(&reply));
+        Target::new(Server::Redis, self.port, &command(&["GET", "bench"]))
+    }
+}
+
+/// A command as redis-benchmark sends it: an array of bulk strings.
+fn command(words: &[&str]) -> Vec<u8> {
+    let mut text = format!("*{}\r\n", words.len());
+    for word in words {
+        text += &format!("${}\r\n{word}\r\n", word.len());
+    }
+    text.into_bytes()
+}

@@ -1,0 +1,56 @@
+//! The plainest client: one connection, blocking.
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::io::{BufReader, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// Nothing that is measured takes this long.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A connection to a node.
+pub(crate) struct Client {
+    stream: BufReader<TcpStream>,
+}
+
+impl Client {
+    pub(crate) fn connect(port: u16) -> Result<Client> {
+        let stream = TcpStream::connect(("127.0.0.1", port)).context("cannot connect to the node")?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(Client { stream: BufReader::with_capacity(64 << 10, stream) })
+    }
+
+    /// Sends what [`frame`] made.
+    pub(crate) fn send(&mut self, frame: &[u8]) -> Result<()> {
+        self.stream.get_mut().write_all(frame).context("the node takes no more requests")
+    }
+
+    /// The text of the next reply.
+    pub(crate) fn receive(&mut self) -> Result<String> {
+        let mut header = [0; 4];
+        self.stream.read_exact(&mut header).context("the node does not answer")?;
+        let mut text = vec![0; u32::from_be_bytes(header) as usize];
+        self.stream.read_exact(&mut text).context("the node does not answer")?;
+        String::from_utf8(text).context("a reply is not UTF-8")
+    }
+
+    /// Sends a message and reads its reply, which must not be an error.
+    pub(crate) fn request(&mut self, message: &Value) -> Result<Value> {
+        self.send(&frame(&message.to_string()))?;
+        let reply: Value = serde_json::from_str(&self.receive()?)?;
+        match &reply["error"] {
+            Value::Null => Ok(reply),
+            error => bail!("the node answers {error} to {}", message["type"]),
+        }
+    }
+}
+
+/// A message as it goes over the wire.
+pub(crate) fn frame(json: &str) -> Vec<u8> {
+    // Far below 2^32 here.
+    let mut bytes = (json.len() as u32).to_be_bytes().to_vec();
+    bytes.extend_from_slice(json.as_bytes());
+    bytes
+}

@@ -1,0 +1,64 @@
+//! What the kernel tells about the machine and its processes.
+
+use crate::Setup;
+use crate::process::output_of;
+use std::fs;
+use std::process::Command;
+
+/// Above this many runnable processes on average, somebody else is at work.
+const LOAD_IDLE_MAX: f64 = 0.5;
+
+/// What figures depend on, for the top of the page.
+pub(crate) fn facts(setup: &Setup) -> String {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let processors = read("/proc/cpuinfo");
+    let model =
+        processors.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map(|(_, name)| name);
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let load = read("/proc/loadavg");
+    let load: f64 = load.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or_default();
+    let mut text = format!(
+        "{cores} cores, {}, Linux {}, load {load:.2}\nnode: {}\npython: {} ({})\n",
+        model.unwrap_or("unknown processor"),
+        kernel.trim(),
+        setup.dist.display(),
+        setup.python.display(),
+        output_of(Command::new(&setup.python).arg("--version")).unwrap_or_else(|| "it cannot be run".to_owned()),
+    );
+    text += "Absolute figures belong to this machine and this moment; what counts are the ratios within one run.";
+    if load > LOAD_IDLE_MAX {
+        text += "\nSomething else is running on this machine: expect absolute figures to be worse than they are.";
+    }
+    text
+}
+
+/// One line of /proc/PID/status, in its unit.
+pub(crate) fn status_field(process: u32, field: &str) -> Option<f64> {
+    field_of(&read(&format!("/proc/{process}/status")), field)
+}
+
+/// How often the threads of a process have gone to sleep so far.
+pub(crate) fn wake_ups(process: u32) -> f64 {
+    let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else { return 0.0 };
+    let count = |thread: fs::DirEntry| {
+        let status = fs::read_to_string(thread.path().join("status")).ok()?;
+        field_of(&status, "voluntary_ctxt_switches")
+    };
+    threads.flatten().filter_map(count).sum()
+}
+
+/// The processes that a process has started and that are still there.
+pub(crate) fn children(process: u32) -> Vec<u32> {
+    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+    let ids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    ids.filter(|id| status_field(*id, "PPid") == Some(f64::from(process))).collect()
+}
+
+fn field_of(status: &str, field: &str) -> Option<f64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
