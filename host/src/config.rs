@@ -57,15 +57,6 @@ pub struct PluginConfig {
     pub settings_json: String,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    #[serde(default)]
-    node: NodeConfig,
-    #[serde(default)]
-    plugins: toml::Table,
-}
-
 impl Config {
     /// Reads a file.
     pub fn read(path: &Path) -> anyhow::Result<Config> {
@@ -77,11 +68,27 @@ impl Config {
 
     /// Reads a text; `folder` is what relative paths in it start from.
     pub fn parse(text: &str, source: &str, folder: &Path) -> anyhow::Result<Config> {
-        // toml's own errors show the line, the key and a caret.
-        let file: File = toml::from_str(text).map_err(|error| anyhow::anyhow!("{source}: {error}"))?;
-        file.node.check().with_context(|| format!("{source}: [node]"))?;
+        // The parser's own errors show the line, the key and a caret.
+        let mut file: toml::Table = toml::from_str(text).map_err(|error| anyhow::anyhow!("{source}: {error}"))?;
+        let node = match file.remove("node") {
+            None => NodeConfig::default(),
+            Some(table) => table.try_into::<NodeConfig>().map_err(|error| {
+                // What follows the first line repeats the key, without the text of the file around it.
+                let text = error.to_string();
+                anyhow::anyhow!("{source}: [node]: {}", text.trim().replace('\n', " "))
+            })?,
+        };
+        node.check().with_context(|| format!("{source}: [node]"))?;
+        let plugin_tables = match file.remove("plugins") {
+            None => toml::Table::new(),
+            Some(toml::Value::Table(tables)) => tables,
+            Some(other) => bail!("{source}: `plugins` must be tables, [plugins.<id>], not {}", other.type_str()),
+        };
+        if let Some(key) = file.keys().next() {
+            bail!("{source}: unknown table or key `{key}`, expected [node] or [plugins.<id>]");
+        }
         let mut plugins = Vec::new();
-        for (id, value) in file.plugins {
+        for (id, value) in plugin_tables {
             let table = format!("{source}: [plugins.{id}]");
             if !is_plugin_id(&id) {
                 bail!("{table}: a provider's id has small letters, digits and hyphens only");
@@ -97,7 +104,7 @@ impl Config {
             let settings_json = serde_json::to_string(&settings).with_context(|| table.clone())?;
             plugins.push(PluginConfig { id, path, settings_json });
         }
-        Ok(Config { source: source.to_owned(), node: file.node, plugins })
+        Ok(Config { source: source.to_owned(), node, plugins })
     }
 }
 

@@ -19,6 +19,7 @@ mod node;
 mod output;
 
 mod cluster;
+mod gate;
 mod wire;
 
 mod processes;
@@ -27,8 +28,9 @@ mod wait;
 
 pub use cluster::Cluster;
 pub use dist::{dist, fixture};
+pub use gate::Gate;
 pub use node::{NodeBuilder, NotStarted, TestNode};
-pub use output::{Output, potluck, potluck_with_input, run};
+pub use output::{Output, potluck, potluck_command, potluck_with_input, run};
 pub use processes::{children, is_alive, raise_descriptor_limit, resident_bytes};
 pub use source::{c_library, c_library_as, fixture_source, workspace_root};
 pub use wait::{LIMIT, wait_for, wait_for_some};

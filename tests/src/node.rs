@@ -140,7 +140,7 @@ impl NodeBuilder {
         // One that was killed has left it there.
         let _ = fs::remove_file(&facts_path);
         let output = File::options().create(true).append(true).open(&log).unwrap();
-        let mut command = output::command();
+        let mut command = output::potluck_command();
         command.arg(self.role).arg("--port").arg(self.port.to_string()).arg("--data-dir").arg(&data_dir);
         if let Some(text) = self.plugins_text() {
             let path = folder.path().join("plugins.toml");

@@ -53,11 +53,11 @@ pub fn potluck<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
 
 /// Runs `potluck` with these arguments and this standard input.
 pub fn potluck_with_input<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>, input: &str) -> Output {
-    run(command().args(args), input)
+    run(potluck_command().args(args), input)
 }
 
-/// `potluck`, without the variables that change what it does.
-pub(crate) fn command() -> Command {
+/// `potluck`, to be started in other ways, without the variables that change what it does.
+pub fn potluck_command() -> Command {
     let mut command = Command::new(dist().join("bin/potluck"));
     for name in
         ["POTLUCK_HOST", "POTLUCK_PORT", "POTLUCK_HOME", "PEER_PORT", "TRACKER_HOST", "TRACKER_PORT", "RUST_LOG"]

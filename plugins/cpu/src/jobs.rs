@@ -1,11 +1,12 @@
 //! The jobs of this node: where each one is, and what happens next to it.
 
+mod remote;
+
 use crate::config::Config;
 use crate::estimates::Estimates;
 use crate::job::{Answer, Ended, Job, JobId, JobState, Whereabouts, backoff};
 use crate::placement::{Placed, Placement};
 use crate::pool::{Attempt, Pool, Stop};
-use crate::remote;
 use crate::statistics::Statistics;
 use crate::task::Task;
 use parking_lot::Mutex;

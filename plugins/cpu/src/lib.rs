@@ -20,7 +20,6 @@ mod jobs;
 
 mod batch;
 mod placement;
-mod remote;
 
 mod pool;
 mod runtime;

@@ -1,7 +1,7 @@
 //! Tasks that run on another peer.
 
+use super::Jobs;
 use crate::job::{Ended, Job, Whereabouts};
-use crate::jobs::Jobs;
 use crate::placement::Placed;
 use crate::pool::Failed;
 use crate::task::next_number;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Sends an attempt to a peer.
-pub(crate) fn send(jobs: &Arc<Jobs>, job: &Arc<Job>, placed: Placed, unreachable: u32) {
+pub(super) fn send(jobs: &Arc<Jobs>, job: &Arc<Job>, placed: Placed, unreachable: u32) {
     let task = &job.task;
     let address = placed.address.clone();
     // The submitter's name for the task may be somebody else's there.
@@ -128,7 +128,7 @@ fn is_refusal(code: &str) -> bool {
 }
 
 /// Tells a peer that nobody waits for an attempt any more.
-pub(crate) fn cancel(jobs: &Arc<Jobs>, placed: &Placed, remote_id: &str) {
+pub(super) fn cancel(jobs: &Arc<Jobs>, placed: &Placed, remote_id: &str) {
     jobs.placement.settle(placed, true);
     let message = to_json(&CancelTask { task_id: Some(Cow::Borrowed(remote_id)) });
     // It may just have ended, so an error means nothing.
