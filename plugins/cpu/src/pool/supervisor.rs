@@ -266,7 +266,7 @@ impl Supervisor {
             && let Some(worker) = state.workers.get_mut(&id)
         {
             // Without its socket it is of no use; its exit follows, and with it what becomes of its tasks.
-            worker.kill();
+            worker.hang_up();
         }
         if exited {
             self.channels.remove(&id);
@@ -357,7 +357,7 @@ impl State {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let Some(sent) = worker.reported(slot, Some(Duration::from_secs_f64(outcome.seconds.min(1e6))), now) else {
             // An answer to a question that was not asked: a task has got hold of the socket.
-            worker.kill();
+            worker.hang_up();
             return;
         };
         let isolated = sent.attempt.and_then(|id| self.attempts.get(&id)).is_some_and(|entry| entry.attempt.isolated);
@@ -375,10 +375,9 @@ impl State {
     /// never was ready.
     fn died(&mut self, id: WorkerId, now: Instant, effects: &mut Effects) -> Option<String> {
         let mut worker = self.workers.remove(&id)?;
-        // Nobody is to blame for the end of a worker without work.
-        let asked = worker.doomed;
+        let asked = worker.dismissed;
         let (stdout, stderr) = worker.output();
-        worker.kill();
+        worker.hang_up();
         let (ready, begun_since) = (worker.ready, worker.sent.front().map(|sent| sent.head_since));
         let mut victims = Vec::new();
         let mut unharmed = Vec::new();

@@ -45,8 +45,10 @@ pub(super) struct Worker {
     last_run: Duration,
     /// When it got its submitter's last task, to find the one least used.
     pub(super) last_used: Instant,
-    /// Takes no more tasks: it was killed, or is about to be.
+    /// Takes no more tasks: it was killed, or has hung up.
     pub(super) doomed: bool,
+    /// The pool has ended it, so that its end is no surprise.
+    pub(super) dismissed: bool,
     /// Becomes readable when the process has ended. The socket does not tell: a child of a task may hold it open.
     pub(super) exit: OwnedFd,
 }
@@ -108,6 +110,7 @@ impl Worker {
             last_run: Duration::MAX,
             last_used: Instant::now(),
             doomed: false,
+            dismissed: false,
             exit,
         })
     }
@@ -192,8 +195,14 @@ impl Worker {
         Some(sent)
     }
 
-    /// Stops the process and everything it started.
+    /// Stops the process and everything it started, because the pool wants it so.
     pub(super) fn kill(&mut self) {
+        self.dismissed |= !self.doomed;
+        self.hang_up();
+    }
+
+    /// The process cannot be talked to any more: makes sure that it ends.
+    pub(super) fn hang_up(&mut self) {
         self.doomed = true;
         // The group's id stays taken while the child is not reaped, so this cannot hit another.
         let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
