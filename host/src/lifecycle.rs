@@ -99,12 +99,12 @@ pub fn start_in_process(options: &NodeOptions) -> anyhow::Result<Arc<Node>> {
 /// Everything up to the moment when the node can serve: nothing is accepted before all providers have started.
 fn start(options: &NodeOptions) -> anyhow::Result<(Arc<Node>, Server, Option<SocketAddr>)> {
     let home = installation()?;
-    let config = read_config(options, &home)?;
-    let host = options.host.as_deref().unwrap_or(&config.node.host);
     let port = options.port.unwrap_or(match options.role {
         Role::Peer => 9000,
         Role::Tracker => 8888,
     });
+    let config = read_config(options, port, &home)?;
+    let host = options.host.as_deref().unwrap_or(&config.node.host);
     let server = Server::bind(host, port)?;
     let data_dir = match &options.data_dir {
         Some(path) => path.clone(),
@@ -183,14 +183,15 @@ fn installation() -> anyhow::Result<PathBuf> {
 }
 
 /// `--plugins`, else the file in the data directory, else the one that was installed.
-fn read_config(options: &NodeOptions, home: &Path) -> anyhow::Result<Config> {
+fn read_config(options: &NodeOptions, port: u16, home: &Path) -> anyhow::Result<Config> {
     if let Some(path) = &options.plugins {
         return Config::read(path);
     }
     if options.role == Role::Tracker {
         return Config::parse(TRACKER_PLUGINS, "the built-in composition of a tracker", home);
     }
-    let own = options.data_dir.as_ref().map(|folder| folder.join("plugins.toml")).filter(|path| path.exists());
+    let data_dir = options.data_dir.clone().or_else(|| data_dir::default_path(port).ok());
+    let own = data_dir.map(|folder| folder.join("plugins.toml")).filter(|path| path.exists());
     Config::read(&own.unwrap_or_else(|| home.join("share/plugins.toml")))
 }
 

@@ -2,19 +2,20 @@
 
 use potluck_sdk::{Config, Host, LeastCaller, MessageInfo, Provider, ProviderError, ProviderInfo, Reply, Request};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 struct Echo;
 
 #[derive(Deserialize)]
 struct Echoed<'a> {
     #[serde(borrow)]
-    text: &'a str,
+    text: Cow<'a, str>,
 }
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "ECHOED")]
 struct Answer<'a> {
-    text: &'a str,
+    text: Cow<'a, str>,
 }
 
 impl Provider for Echo {

@@ -9,9 +9,8 @@
 //! struct Echo;
 //!
 //! #[derive(Deserialize)]
-//! struct Shout<'a> {
-//!     #[serde(borrow)]
-//!     text: &'a str,
+//! struct Shout {
+//!     text: String,
 //! }
 //!
 //! #[derive(Serialize)]

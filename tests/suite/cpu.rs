@@ -75,7 +75,9 @@ fn what_a_message_leaves_out_has_its_default() {
     let program = "def other(*args): return args";
     let reply = node.call(with(task(program, json!([1, "two", [3], null])), json!({ "function": "other" })));
     assert_eq!(reply["result"], json!([1, "two", [3], null]), "tuples become arrays");
-    for members in [json!({ "args": null }), json!({ "function": null }), json!({ "function": "" }), json!({ "timeout": null })] {
+    for members in
+        [json!({ "args": null }), json!({ "function": null }), json!({ "function": "" }), json!({ "timeout": null })]
+    {
         let reply = node.call(with(task("def main(): return 'default'", json!([])), members));
         assert_eq!(reply["result"], "default", "{reply:#}");
     }
@@ -280,7 +282,10 @@ fn a_result_that_json_cannot_carry_is_named() {
         assert_failed(&node.call(task(&program, json!([]))), "result_unusable", words);
     }
     // Keys become texts, as in Python's own json.
-    assert_eq!(node.run("def main(): return {1: 'a', None: 'b', True: 'c'}", json!([])), json!({ "1": "c", "null": "b" }));
+    assert_eq!(
+        node.run("def main(): return {1: 'a', None: 'b', True: 'c'}", json!([])),
+        json!({ "1": "c", "null": "b" })
+    );
     assert_eq!(node.run("def main(): return '\\ud800'.encode('utf8', 'surrogatepass').hex()", json!([])), "eda080");
 }
 
@@ -503,7 +508,10 @@ fn a_queued_task_is_cancelled_and_never_runs() {
     let mut wire = node.wire();
     wire.send(with(gate.task(), json!({ "id": "gate" })));
     node.wait_for_tasks(1, 0);
-    wire.send(with(task("def main(path): open(path, 'w')", json!([mark])), json!({ "id": "queued", "task_id": "queued" })));
+    wire.send(with(
+        task("def main(path): open(path, 'w')", json!([mark])),
+        json!({ "id": "queued", "task_id": "queued" }),
+    ));
     node.wait_for_tasks(1, 1);
     assert_eq!(cancel(&node, "queued")["status"], "CANCELLED");
     let reply = wire.read();
@@ -673,7 +681,8 @@ fn a_task_that_waits_for_its_next_run_can_be_cancelled() {
 fn retries_end_with_the_time_of_the_task() {
     let node = TestNode::peer().start();
     let count = node.folder().join("count");
-    let reply = node.call(with(task(FAILS_AT_FIRST, json!([count, 1_000_000])), json!({ "max_retries": 1000, "timeout": 1 })));
+    let reply =
+        node.call(with(task(FAILS_AT_FIRST, json!([count, 1_000_000])), json!({ "max_retries": 1000, "timeout": 1 })));
     assert!(["task_failed", "timeout"].contains(&reply["code"].as_str().unwrap()), "{reply:#}");
     assert_eq!(reply["attempts"], runs(&count), "{reply:#}");
 }
@@ -684,7 +693,8 @@ fn retries_end_with_the_time_of_the_task() {
 fn a_batch_answers_in_the_order_of_its_tasks() {
     let node = TestNode::peer().start();
     let gate = Gate::new(&node);
-    let mut tasks: Vec<Value> = (0..200).map(|x| json!({ "program": "def main(x): return x * x", "args": [x] })).collect();
+    let mut tasks: Vec<Value> =
+        (0..200).map(|x| json!({ "program": "def main(x): return x * x", "args": [x] })).collect();
     tasks[0] = with(gate.task(), json!({ "task_id": "slow" }));
     let mut wire = node.wire();
     wire.send(json!({ "type": "BATCH_TASK", "tasks": tasks }));
@@ -835,7 +845,10 @@ def main(text):
     for vandal_is in [json!({}), json!({ "confidential": true }), json!({ "source_peer": "127.0.0.1:9001" })] {
         let reply = node.call(with(task(vandal, json!([])), vandal_is.clone()));
         assert!(reply["error"].is_null(), "{reply:#}");
-        for other in [json!({ "source_peer": "127.0.0.1:9002" }), json!({ "source_peer": "127.0.0.1:9002", "confidential": true })] {
+        for other in [
+            json!({ "source_peer": "127.0.0.1:9002" }),
+            json!({ "source_peer": "127.0.0.1:9002", "confidential": true }),
+        ] {
             let reply = node.call(with(task(look, json!(["true"])), other));
             assert_eq!(reply["result"], expected, "{reply:#}");
         }
@@ -858,7 +871,10 @@ def main():
     return 'done'
 ";
     assert_eq!(node.run(vandal, json!([])), "done");
-    assert_eq!(node.run("def main(x): return [x, 'text', {'a': 1.5}]", json!([[1]])), json!([[1], "text", { "a": 1.5 }]));
+    assert_eq!(
+        node.run("def main(x): return [x, 'text', {'a': 1.5}]", json!([[1]])),
+        json!([[1], "text", { "a": 1.5 }])
+    );
     assert_failed(&node.call(task("def main(): return 1 / 0", json!([]))), "task_failed", "division by zero");
 }
 
@@ -877,7 +893,11 @@ fn the_streams_that_a_task_replaces_or_closes_are_there_for_the_next() {
         assert!(reply["error"].is_null(), "{program}: {reply:#}");
         let next = "import sys\ndef main():\n    print('out')\n    print('err', file=sys.stderr)";
         let reply = node.call(task(next, json!([])));
-        assert_eq!((&reply["stdout"], &reply["stderr"]), (&json!("out\n"), &json!("err\n")), "after {program}: {reply:#}");
+        assert_eq!(
+            (&reply["stdout"], &reply["stderr"]),
+            (&json!("out\n"), &json!("err\n")),
+            "after {program}: {reply:#}"
+        );
     }
 }
 
@@ -920,7 +940,11 @@ def main(n):
     assert!(interpreter.starts_with(result[2].as_str().unwrap()), "{result} is not the environment of {interpreter:?}");
     let reply = node.call(task("import numpy\ndef main(): return numpy.float64(1) / numpy.int64(3)", json!([])));
     assert_eq!(reply["result"], 1.0 / 3.0, "{reply:#}");
-    assert_failed(&node.call(task("import numpy\ndef main(): return numpy.arange(3)", json!([]))), "result_unusable", "ndarray");
+    assert_failed(
+        &node.call(task("import numpy\ndef main(): return numpy.arange(3)", json!([]))),
+        "result_unusable",
+        "ndarray",
+    );
 }
 
 /// What LIST_PLUGINS says of cpu: its state and the reason.
@@ -945,7 +969,11 @@ fn a_missing_interpreter_is_named_and_the_node_serves_on() {
 
 #[test]
 fn a_program_that_is_no_interpreter_is_refused() {
-    for (program, words) in [("/bin/true", "not a Python interpreter"), ("/bin/false", "not a Python interpreter"), ("/dev/null", "cannot be started")] {
+    for (program, words) in [
+        ("/bin/true", "not a Python interpreter"),
+        ("/bin/false", "not a Python interpreter"),
+        ("/dev/null", "cannot be started"),
+    ] {
         let node = TestNode::peer().python(program).start();
         assert_failed(&node.call(task("def main(): pass", json!([]))), "runtime_unavailable", words);
     }

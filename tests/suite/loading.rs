@@ -185,7 +185,7 @@ fn libraries_that_are_no_plugins_of_this_version_are_refused_with_their_reason()
         ("text", file("text.so", b"#!/bin/sh\necho hello\n"), &no_library),
         ("empty", file("empty.so", b""), &no_library),
         ("folder", folder.path().to_owned(), &["cannot be read"]),
-        ("program", dist().join("bin/potluck"), &["not a"]),
+        ("program", dist().join("bin/potluck"), &["executable"]),
         ("foreign", file("foreign.so", &foreign), &["another kind of machine"]),
         ("missing", folder.path().join("missing.so"), &["no such library", "`path`"]),
         ("mismatch", shipped_library("memory"), &["`memory`", "`mismatch`"]),
@@ -280,8 +280,8 @@ fn misspelt_keys_and_tables_are_refused_by_name() {
     assert_refused("[plugins.memory]\n[plugins.cpu]\nworker = 2\n", &["[plugins.cpu]", "`worker`", "`workers`"]);
     assert_refused("[plugins.tracker]\ndead_after = 3\n", &["[plugins.tracker]", "`dead_after`", "dead_after_seconds"]);
     assert_refused("[node]\nidle_secs = 3\n[plugins.memory]\n", &["[node]", "`idle_secs`", "`idle_seconds`"]);
-    assert_refused("[nodes]\n", &["`nodes`", "`node`"]);
-    assert_refused("[plugin.memory]\n", &["`plugin`", "`plugins`"]);
+    assert_refused("[nodes]\n", &["`nodes`", "[node]"]);
+    assert_refused("[plugin.memory]\n", &["`plugin`", "[plugins."]);
     assert_refused("[plugins.Memory]\n", &["[plugins.Memory]", "small letters"]);
 }
 

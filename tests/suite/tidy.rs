@@ -24,8 +24,8 @@ const UNSAFE_FILES: [(&str, &str); 14] = [
     ("sdk/src/testing/tests.rs", "ABI: a table that breaks the rules, to see that it is found out"),
     ("host/src/plugin.rs", "ABI: calls the functions of a plugin's table"),
     ("host/src/plugin/loader.rs", "opens libraries, and reads their tables"),
-    ("host/src/plugin/services.rs", "ABI: what plugins call in the host"),
-    ("host/src/pending.rs", "ABI: completions and cancel hooks"),
+    ("host/src/services.rs", "ABI: what plugins call in the host"),
+    ("host/src/call.rs", "ABI: completions and cancel hooks"),
     ("plugins/cpu/workers/protocol/src/claims.rs", "memory that is shared with a worker process"),
 ];
 

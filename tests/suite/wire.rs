@@ -29,7 +29,9 @@ fn assert_error(reply: &Value, code: &str, words: &str) {
 #[test]
 fn the_first_byte_tells_which_protocol_is_spoken() {
     let node = plain_node("");
-    for foreign in [&b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[..], b"\x16\x03\x01\x02\x00\x01\x00", b"\x09\x00\x00\x01", b"\n"] {
+    for foreign in
+        [&b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[..], b"\x16\x03\x01\x02\x00\x01\x00", b"\x09\x00\x00\x01", b"\n"]
+    {
         let mut wire = node.wire();
         wire.send_bytes(foreign);
         // Without a word: whoever speaks something else would not understand it.
@@ -70,7 +72,9 @@ fn ids_are_echoed_as_they_came() {
     let node = plain_node("");
     let mut wire = node.wire();
     let long = json!("x".repeat(250)).to_string();
-    for id in ["1", "0", "-7", "1.50", "1e3", "123456789012345678901234567890", r#""a""#, r#""""#, r#""\u00e9\"\\""#, &long] {
+    for id in
+        ["1", "0", "-7", "1.50", "1e3", "123456789012345678901234567890", r#""a""#, r#""""#, r#""\u00e9\"\\""#, &long]
+    {
         wire.send(format!(r#"{{"id":{id},"type":"PING"}}"#));
         let reply = wire.read_text();
         assert!(reply.contains(&format!(r#""id":{id}"#)), "{id} became {reply}");
@@ -229,7 +233,8 @@ fn a_message_without_a_type_is_refused() {
 fn a_frame_that_is_no_object_is_answered_and_the_connection_goes_on() {
     let node = plain_node("");
     let mut wire = node.wire();
-    for text in ["[]", "1", "null", r#""PING""#, "{", "}", "{]", r#"{"type""#, r#"{"type":"PING"} x"#, "nonsense", " "] {
+    for text in ["[]", "1", "null", r#""PING""#, "{", "}", "{]", r#"{"type""#, r#"{"type":"PING"} x"#, "nonsense", " "]
+    {
         assert_error(&wire.call(text), "invalid_message", "Invalid message format");
         assert_eq!(wire.call(ping())["type"], "PONG", "after {text}");
     }
@@ -298,7 +303,11 @@ fn a_message_to_nobody_is_refused_with_the_reason() {
     drop(free);
     let mut wire = node.wire();
     let mut ask = |to: &str| wire.call(with(status(), json!({ "to": to, "id": 1 })));
-    assert_error(&ask("01234567-89ab-8def-8123-456789abcdef"), "peer_unreachable", "01234567-89ab-8def-8123-456789abcdef");
+    assert_error(
+        &ask("01234567-89ab-8def-8123-456789abcdef"),
+        "peer_unreachable",
+        "01234567-89ab-8def-8123-456789abcdef",
+    );
     assert_error(&ask(&nobody), "peer_unreachable", &nobody);
     assert_error(&ask("192.0.2.1:9000"), "peer_unreachable", "loopback");
     for to in ["", "nonsense", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:70000", "example.org:9000"] {
@@ -317,7 +326,9 @@ fn a_message_to_another_peer_is_passed_on_with_its_attachment() {
     let digits = "9".repeat(300);
     let set = format!(r#"{{"type":"SET_MEM","to":"{}","key":"k","value":[{digits}, 1.0]}}"#, other.address());
     assert_eq!(node.call(set)["status"], "OK");
-    assert!(node.call_raw(with(json!({ "type": "GET_MEM", "key": "k" }), to.clone())).contains(&format!("[{digits}, 1.0]")));
+    assert!(
+        node.call_raw(with(json!({ "type": "GET_MEM", "key": "k" }), to.clone())).contains(&format!("[{digits}, 1.0]"))
+    );
     assert_eq!(node.call(json!({ "type": "GET_MEM", "key": "k" }))["found"], false);
     let frame = node.call_with(with(ping(), to.clone()), &vec![7; ATTACHMENT_BYTES_MAX]);
     assert_eq!(frame.value()["type"], "PONG");
@@ -356,10 +367,7 @@ fn status_has_the_members_that_old_clients_read() {
     assert!(status["uptime_seconds"].as_f64().unwrap() > 0.0);
     assert!(!status["version"].as_str().unwrap().is_empty());
     assert!(status.get("error").is_none(), "{status:#}");
-    for (section, names) in [
-        ("memory", &["key_count", "operation_count"][..]),
-        ("executor", &["execution_count"]),
-    ] {
+    for (section, names) in [("memory", &["key_count", "operation_count"][..]), ("executor", &["execution_count"])] {
         for name in names {
             assert!(status[section][name].is_u64(), "{section}.{name} is missing in {status:#}");
         }
@@ -398,10 +406,14 @@ fn the_node_tells_of_its_plugins_and_peers() {
     node.run("def main(): return 1", json!([]));
     let list = node.call(json!({ "type": "LIST_PLUGINS" }));
     assert_eq!(list["type"], "PLUGIN_LIST");
-    let ids: Vec<&str> = list["plugins"].as_array().unwrap().iter().map(|plugin| plugin["id"].as_str().unwrap()).collect();
+    let ids: Vec<&str> =
+        list["plugins"].as_array().unwrap().iter().map(|plugin| plugin["id"].as_str().unwrap()).collect();
     assert_eq!(ids, ["memory", "cpu"], "in the order of plugins.toml");
     let cpu = &list["plugins"][1];
-    assert_eq!((&cpu["state"], &cpu["isolation"], &cpu["reason"]), (&json!("started"), &json!("in-process"), &Value::Null));
+    assert_eq!(
+        (&cpu["state"], &cpu["isolation"], &cpu["reason"]),
+        (&json!("started"), &json!("in-process"), &Value::Null)
+    );
     assert_eq!((&cpu["calls"], &cpu["errors"]), (&json!(1), &json!(0)), "{cpu:#}");
     assert!(cpu["messages"].as_array().unwrap().contains(&json!("CPU_TASK")));
     assert!(cpu["p50_microseconds"].as_f64().unwrap() > 0.0);

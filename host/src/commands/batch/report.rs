@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// Widths of the columns before the last. Rows are printed long before the widest value is known.
 const TASK_WIDTH: usize = 20;
 const PEER_WIDTH: usize = 21;
-const SECONDS_WIDTH: usize = 9;
+const SECONDS_WIDTH: usize = 10;
 /// Width of the last column when there is no terminal to fill.
 const RESULT_WIDTH: usize = 100;
 /// Least width of the last column, however narrow the terminal is.
@@ -71,7 +71,7 @@ impl Report {
                 text.push_str(&json_line(finished));
             } else {
                 if !std::mem::replace(&mut self.is_heading_printed, true) {
-                    text.push_str(&line("TASK", "PEER", "SECONDS", "RESULT"));
+                    text.push_str(&line("TASK", "PEER", "TURNAROUND", "RESULT"));
                 }
                 text.push_str(&row.line(result_width));
             }

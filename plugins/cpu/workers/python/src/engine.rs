@@ -170,7 +170,8 @@ impl Engine {
     }
 
     fn traceback(&self, py: Python<'_>, error: &PyErr, program: &str) -> Option<String> {
-        let lines: Vec<&str> = program.split_inclusive('\n').collect();
+        // A last line without an end would put the carets under the wrong column.
+        let lines: Vec<String> = program.lines().map(|line| format!("{line}\n")).collect();
         let entry = (program.len(), py.None(), lines, FILE_NAME);
         let _ = self.line_cache.bind(py).set_item(FILE_NAME, entry);
         let parts = self.format_exception.bind(py).call1((error.get_type(py), error.value(py), error.traceback(py)));
