@@ -41,7 +41,7 @@ fn status(node: &Arc<Node>) -> String {
         peer_id: node.peer_id,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_seconds: node.started.elapsed().as_secs_f64(),
-        tracker: node.tracker.clone(),
+        tracker_address: node.tracker.clone(),
         tracker_connected: node.peers.is_connected(),
     };
     let mut merged = match serde_json::to_value(&own) {

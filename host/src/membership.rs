@@ -29,6 +29,8 @@ pub async fn follow(node: Arc<Node>, tracker: SocketAddr) {
     let mut stopping = node.stopping.subscribe();
     loop {
         let session = async {
+            // From before it is told, so that no change falls between.
+            let load = node.load.subscribe();
             register(&node, tracker).await?;
             pause = RETRY_FIRST;
             if !node.peers.set_connected(true) {
@@ -37,7 +39,7 @@ pub async fn follow(node: Arc<Node>, tracker: SocketAddr) {
             // Either ends when the tracker stops answering.
             tokio::select! {
                 error = watch_peers(&node, tracker) => Err::<(), String>(error),
-                error = heartbeats(&node, tracker) => Err(error),
+                error = heartbeats(&node, tracker, load) => Err(error),
             }
         };
         tokio::select! {
@@ -71,16 +73,21 @@ async fn register(node: &Arc<Node>, tracker: SocketAddr) -> Result<(), String> {
     ask(node, tracker, &to_json(&message), ANSWER_TIMEOUT).await.map(drop)
 }
 
-async fn heartbeats(node: &Arc<Node>, tracker: SocketAddr) -> String {
+async fn heartbeats(node: &Arc<Node>, tracker: SocketAddr, mut load: watch::Receiver<LoadReport>) -> String {
     let period = Duration::from_secs_f64(node.config.heartbeat_seconds);
-    let mut load = node.load.subscribe();
     let mut next_beat = Instant::now() + period;
     loop {
         tokio::select! {
             () = tokio::time::sleep_until(next_beat) => {}
             () = announced(&mut load) => tokio::time::sleep(ANNOUNCE_EVERY).await,
         }
-        let report = *load.borrow_and_update();
+        // What is told now need not be told again; only a newer report may ask for that.
+        let mut report = LoadReport::default();
+        node.load.send_if_modified(|current| {
+            report = *current;
+            current.announce = false;
+            false
+        });
         let message = UpdateLoad {
             port: Some(node.address.port()),
             ip: Some(node.address.ip().to_string()),
@@ -96,13 +103,8 @@ async fn heartbeats(node: &Arc<Node>, tracker: SocketAddr) -> String {
 
 /// Waits for a change of load that the tracker should hear of before the next heartbeat.
 async fn announced(load: &mut watch::Receiver<LoadReport>) {
-    loop {
-        if load.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        if load.borrow_and_update().announce {
-            return;
-        }
+    if load.wait_for(|report| report.announce).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

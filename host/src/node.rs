@@ -75,7 +75,10 @@ impl Node {
     pub fn publish(&self, topic: &str, json: &str) {
         if topic == LOAD_TOPIC {
             match serde_json::from_str::<LoadReport>(json) {
-                Ok(report) => drop(self.load.send_replace(report)),
+                // An announcement that has not gone out yet is not taken back by a later report.
+                Ok(report) => self.load.send_modify(|current| {
+                    *current = LoadReport { announce: report.announce || current.announce, ..report };
+                }),
                 Err(error) => tracing::warn!(%error, "a report of the load cannot be read"),
             }
             return;

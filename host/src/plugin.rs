@@ -9,7 +9,7 @@ use crate::config::PluginConfig;
 use parking_lot::Mutex;
 use potluck_sdk::abi::{
     ANSWERED, Buffer, CREATE_REFUSED_CONFIG, CREATED, Call, CallReply, Completion, DEFERRED, HEALTH_OK, HostTable,
-    PluginTable, REPLY_DROPPED, REPLY_OK, Slice,
+    PANICKED, PluginTable, REPLY_DROPPED, REPLY_OK, Slice,
 };
 use potluck_sdk::message::node::{PluginReport, PluginState};
 use potluck_sdk::{Caller, LeastCaller, ProviderError};
@@ -144,7 +144,12 @@ impl Plugin {
             (DEFERRED, Some(pending)) => Err(pending),
             (_, Some(pending)) => {
                 // It deferred and then panicked or answered as well: whoever holds the completion still answers.
-                self.degrade(&format!("it deferred {message_type} and returned {outcome}"));
+                if outcome == PANICKED {
+                    let text = out.json.to_text();
+                    self.degrade(&format!("it panicked in {message_type} after it had taken its reply along: {text}"));
+                } else {
+                    self.degrade(&format!("it deferred {message_type} and returned {outcome}"));
+                }
                 Err(pending)
             }
             (ANSWERED, None) if out.reply != REPLY_DROPPED => {
@@ -172,6 +177,7 @@ impl Plugin {
 
     /// Notes that the provider answers nothing, and why.
     pub fn fail(&self, reason: &str) {
+        self.stop();
         *self.life.lock() = (PluginState::Failed, Some(reason.to_owned()));
     }
 
@@ -189,6 +195,9 @@ impl Plugin {
         let mut json = Buffer::EMPTY;
         // SAFETY: the instance is alive while `guard` is.
         unsafe { (table.status)(guard.instance, &mut json) };
+        if json.as_bytes().is_empty() {
+            self.degrade("it gave no status, so it has panicked there");
+        }
         json.to_text()
     }
 

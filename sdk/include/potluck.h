@@ -262,7 +262,8 @@ typedef struct PotluckPluginTable {
     /// Answers a message: `POTLUCK_ANSWERED`, `POTLUCK_DEFERRED` or `POTLUCK_PANICKED`. Called from many threads at
     /// once; must not block.
     uint32_t (*handle)(void *instance, struct PotluckCall *call, struct PotluckCallReply *reply);
-    /// Writes the provider's members of the node's STATUS reply: one JSON object. Must not block.
+    /// Writes the provider's members of the node's STATUS reply: one JSON object, `{}` when there are none. A provider
+    /// that writes nothing counts as degraded. Must not block.
     void (*status)(void *instance, struct PotluckBuffer *json);
     /// An event that the plugin subscribed to. Must not block.
     void (*event)(void *instance, struct PotluckSlice topic, struct PotluckSlice json);

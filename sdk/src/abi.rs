@@ -315,7 +315,8 @@ pub struct PluginTable {
     ) -> u32,
     /// Answers a message: [`ANSWERED`], [`DEFERRED`] or [`PANICKED`]. Called from many threads at once; must not block.
     pub handle: unsafe extern "C" fn(instance: *mut c_void, call: *mut Call, reply: *mut CallReply) -> u32,
-    /// Writes the provider's members of the node's STATUS reply: one JSON object. Must not block.
+    /// Writes the provider's members of the node's STATUS reply: one JSON object, `{}` when there are none. A provider that
+    /// writes nothing counts as degraded. Must not block.
     pub status: unsafe extern "C" fn(instance: *mut c_void, json: *mut Buffer),
     /// An event that the plugin subscribed to. Must not block.
     pub event: unsafe extern "C" fn(instance: *mut c_void, topic: Slice, json: Slice),

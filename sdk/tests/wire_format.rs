@@ -324,10 +324,10 @@ mod node {
                 peer_id: peer_id(),
                 version: "0.1.0".to_owned(),
                 uptime_seconds: 1.5,
-                tracker: Some("10.0.0.1:8888".to_owned()),
+                tracker_address: Some("10.0.0.1:8888".to_owned()),
                 tracker_connected: true,
             },
-            r#"{"type":"STATUS","status":"OK","peer_ip":"127.0.0.1","peer_port":9000,"peer_id":"abababab-abab-8bab-abab-abababababab","version":"0.1.0","uptime_seconds":1.5,"tracker":"10.0.0.1:8888","tracker_connected":true}"#,
+            r#"{"type":"STATUS","status":"OK","peer_ip":"127.0.0.1","peer_port":9000,"peer_id":"abababab-abab-8bab-abab-abababababab","version":"0.1.0","uptime_seconds":1.5,"tracker_address":"10.0.0.1:8888","tracker_connected":true}"#,
         );
     }
 

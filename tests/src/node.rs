@@ -296,7 +296,7 @@ impl TestNode {
     pub fn call_with(&self, message: Value, attachment: &[u8]) -> Frame {
         let mut wire = self.wire();
         wire.send_with(crate::with(message, json!({ "attachment": attachment.len() })), attachment);
-        wire.next().expect("the node closed the connection instead of answering")
+        wire.read_frame().expect("the node closed the connection instead of answering")
     }
 
     /// Runs `main` of a program and returns what it returned.

@@ -97,7 +97,7 @@ impl Wire {
     ///
     /// # Panics
     /// When neither comes within two minutes, or the connection ends inside a frame.
-    pub fn next(&mut self) -> Option<Frame> {
+    pub fn read_frame(&mut self) -> Option<Frame> {
         let mut header = [0; 4];
         if !self.fill(&mut header, true) {
             return None;
@@ -117,9 +117,9 @@ impl Wire {
     /// The next frame's JSON, as it came.
     ///
     /// # Panics
-    /// As [`Wire::next`], and when the node has closed the connection.
+    /// As [`Wire::read_frame`], and when the node has closed the connection.
     pub fn read_text(&mut self) -> String {
-        self.next().expect("the node closed the connection instead of answering").json
+        self.read_frame().expect("the node closed the connection instead of answering").json
     }
 
     /// The next frame's JSON, parsed.
@@ -127,7 +127,7 @@ impl Wire {
     /// # Panics
     /// As [`Wire::read_text`].
     pub fn read(&mut self) -> Value {
-        self.next().expect("the node closed the connection instead of answering").value()
+        self.read_frame().expect("the node closed the connection instead of answering").value()
     }
 
     /// Sends a message and reads the next reply.
@@ -141,7 +141,7 @@ impl Wire {
     /// # Panics
     /// When it says something before, or keeps the connection open.
     pub fn expect_end(&mut self) {
-        if let Some(frame) = self.next() {
+        if let Some(frame) = self.read_frame() {
             panic!("the node was to close the connection, but said {}", frame.json);
         }
     }

@@ -363,7 +363,7 @@ fn status_has_the_members_that_old_clients_read() {
     assert_eq!(status["type"], "STATUS");
     assert_eq!((&status["peer_ip"], &status["peer_port"]), (&json!("127.0.0.1"), &json!(node.port())));
     assert_eq!(status["peer_id"], node.peer_id());
-    assert_eq!((&status["tracker"], &status["tracker_connected"]), (&Value::Null, &json!(false)));
+    assert_eq!((&status["tracker_address"], &status["tracker_connected"]), (&Value::Null, &json!(false)));
     assert!(status["uptime_seconds"].as_f64().unwrap() > 0.0);
     assert!(!status["version"].as_str().unwrap().is_empty());
     assert!(status.get("error").is_none(), "{status:#}");

@@ -190,12 +190,15 @@ mod tests {
 
     #[test]
     fn providers_that_nobody_knows_show_up() {
-        let json = r#"{"type":"STATUS","status":"OK","peer_port":9000,"tracker":null,"uptime_seconds":7500.5,
+        let json = r#"{"type":"STATUS","status":"OK","peer_port":9000,"tracker_address":null,"uptime_seconds":7500.5,
             "oven":{"temperature_limit":250,"trays":{"top":{"used":true},"low":{}},"names":["a","b"],"size_bytes":2048,"bytes_max":1024,
                     "share":0.33333,"big":123456789012345678901234567890}}"#;
         let sections = sections(json);
         assert_eq!(sections[0].title, "node");
-        assert_eq!(sections[0].rows, [row("peer port", "9000"), row("tracker", "-"), row("uptime", "2 h 5 min")]);
+        assert_eq!(
+            sections[0].rows,
+            [row("peer port", "9000"), row("tracker address", "-"), row("uptime", "2 h 5 min")]
+        );
         assert_eq!(sections[1].title, "oven");
         assert_eq!(
             sections[1].rows,

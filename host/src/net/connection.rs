@@ -7,7 +7,7 @@ use crate::node::Node;
 use crate::router;
 use potluck_sdk::abi::REPLY_ERROR;
 use potluck_sdk::envelope::Envelope;
-use potluck_sdk::message::FRAME_BYTES_MAX;
+use potluck_sdk::message::{ATTACHMENT_BYTES_MAX, FRAME_BYTES_MAX};
 use potluck_sdk::{Caller, ProviderError};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -55,8 +55,16 @@ enum Address {
 impl Replies {
     fn write(&mut self, id: Option<&str>, response: &Response) {
         let json = response.json.as_bytes();
-        if json.len() > FRAME_BYTES_MAX || json.first() != Some(&b'{') {
-            let text = format!("the reply has {} bytes, over the limit of {FRAME_BYTES_MAX}", json.len());
+        if json.first() != Some(&b'{') {
+            let error =
+                ProviderError::new(ProviderError::INTERNAL, "the provider's reply is not a JSON object").to_json();
+            frame::write(self.buffer.bytes(), id, &error, b"");
+        } else if json.len() > FRAME_BYTES_MAX || response.attachment.as_bytes().len() as u64 > ATTACHMENT_BYTES_MAX {
+            let text = format!(
+                "the reply has {} bytes and an attachment of {}, over the limit of {FRAME_BYTES_MAX} or {ATTACHMENT_BYTES_MAX}",
+                json.len(),
+                response.attachment.as_bytes().len()
+            );
             let error = ProviderError::new("reply_too_large", text).to_json();
             frame::write(self.buffer.bytes(), id, &error, b"");
         } else {

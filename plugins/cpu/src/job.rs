@@ -5,10 +5,10 @@ use crate::placement::Placed;
 use crate::pool::{AttemptId, Failed, Outcome};
 use crate::task::Task;
 use parking_lot::Mutex;
-use potluck_sdk::PendingReply;
 use potluck_sdk::message::RawValue;
 use potluck_sdk::message::cpu::{CpuResult, outcome};
 use potluck_sdk::message::to_json;
+use potluck_sdk::{PendingReply, ProviderError};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -98,10 +98,15 @@ impl Ended {
         }
     }
 
-    /// Whether another attempt might end better: not after a limit, a cancellation or a refusal.
-    pub(crate) fn may_be_retried(&self) -> bool {
-        matches!(&self.verdict, Err(failed)
-            if [outcome::TASK_FAILED, outcome::WORKER_DIED, potluck_sdk::ProviderError::PEER_LOST].contains(&&*failed.code))
+    /// Whether another attempt might end better: not after a limit, a cancellation or a refusal, nor when it is this node
+    /// that stops.
+    pub(crate) fn may_be_retried(&self, own_address: &str) -> bool {
+        let Err(failed) = &self.verdict else { return false };
+        match &*failed.code {
+            outcome::TASK_FAILED | outcome::WORKER_DIED | ProviderError::PEER_LOST => true,
+            ProviderError::NODE_STOPPING => self.executed_by != own_address,
+            _ => false,
+        }
     }
 }
 

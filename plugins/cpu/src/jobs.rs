@@ -164,7 +164,7 @@ impl Jobs {
             (state.attempts, state.cancelled)
         };
         let pause = backoff(attempts);
-        let again = ended.may_be_retried()
+        let again = ended.may_be_retried(&self.own_address)
             && attempts <= job.task.max_retries
             && !cancelled
             && Instant::now() + pause < job.deadline;

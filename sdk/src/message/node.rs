@@ -25,7 +25,7 @@ pub struct NodeStatus {
     /// Seconds since the node started.
     pub uptime_seconds: f64,
     /// `host:port` of the tracker, when the node has one.
-    pub tracker: Option<String>,
+    pub tracker_address: Option<String>,
     /// Whether the tracker answers.
     pub tracker_connected: bool,
 }

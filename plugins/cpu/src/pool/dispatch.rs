@@ -37,6 +37,8 @@ impl State {
         entry.place = Place::Sent(worker_id);
         worker.submitter = Some(submitter);
         worker.send(id, &entry.attempt.body, entry.attempt.limits.cpu_seconds.is_some(), now);
+        let announced = !entry.attempt.confidential;
+        self.touch(announced, now);
     }
 
     /// A worker that can start at once: one of the submitter's own, else a spare. When there is none, room is made for a

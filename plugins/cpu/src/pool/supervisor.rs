@@ -29,6 +29,8 @@ const LINGER: Duration = Duration::from_millis(100);
 const FAILED_STARTS_MAX: u32 = 3;
 /// How often at most the load is reported.
 const REPORT_EVERY: Duration = Duration::from_millis(50);
+/// How often it is reported while nothing changes but the time that tasks have run beyond what was expected of them.
+const REPORT_GROWTH_EVERY: Duration = Duration::from_millis(500);
 
 const WAKER: Token = Token(usize::MAX);
 
@@ -180,7 +182,8 @@ impl Supervisor {
         }
         let (load, announced) = {
             let mut state = self.pool.state.lock();
-            if !state.load_changed {
+            let grown = !state.attempts.is_empty() && now >= self.last_report + REPORT_GROWTH_EVERY;
+            if !state.load_changed && !grown {
                 return;
             }
             state.load_changed = false;
