@@ -589,7 +589,7 @@ fn the_examples_run_and_give_the_results_that_they_promise() {
         ("nqueens.py", "main", json!([8]), json!(92)),
         ("game_of_life.py", "main", json!([glider, 4]), moved),
         ("word_count.py", "main", json!(["to be or not to be", 3]), json!([["be", 2], ["to", 2], ["not", 1]])),
-        ("monte_carlo_pi.py", "estimate", json!([785, 1000]), json!(3.14)),
+        ("monte_carlo_pi.py", "estimate", json!([700, 1000]), json!(2.8)),
         ("factorial.py", "digits", json!([100]), json!(158)),
         ("factorial.py", "trailing_zeros", json!([100]), json!(24)),
         ("log_analysis.py", "merge", json!([[log_summary]]), log_summary.clone()),

@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn a_task_is_one_line() {
         let row = Row::of(&finished(RESULT));
-        assert_eq!(row.line(100), "t1                    127.0.0.1:9000             0.123  [1, 'a\\nb']\n");
+        assert_eq!(row.line(100), "t1                    127.0.0.1:9000              0.123  [1, 'a\\nb']\n");
         assert_eq!(json_line(&finished(RESULT)).matches('\n').count(), 1);
     }
 
