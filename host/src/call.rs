@@ -148,26 +148,38 @@ impl PendingCall {
     }
 }
 
-/// What a provider wants to be run when its caller goes away.
-pub struct CancelHook(Option<Hook>);
+/// What is to be run when a caller goes away.
+pub struct CancelHook(Option<CancelAction>);
+
+enum CancelAction {
+    Provider(Hook),
+    Host(Box<dyn FnOnce() + Send>),
+}
 
 impl CancelHook {
-    /// Takes over a C hook.
+    /// Takes over a provider's hook.
     pub fn new(hook: Hook) -> CancelHook {
-        CancelHook(Some(hook))
+        CancelHook(Some(CancelAction::Provider(hook)))
+    }
+
+    /// A hook of the host's own.
+    pub fn host(action: impl FnOnce() + Send + 'static) -> CancelHook {
+        CancelHook(Some(CancelAction::Host(Box::new(action))))
     }
 
     fn run(mut self) {
-        if let Some(hook) = self.0.take() {
+        match self.0.take() {
             // SAFETY: `take` makes this the only use of the hook.
-            unsafe { (hook.run)(hook.context) }
+            Some(CancelAction::Provider(hook)) => unsafe { (hook.run)(hook.context) },
+            Some(CancelAction::Host(action)) => action(),
+            None => {}
         }
     }
 }
 
 impl Drop for CancelHook {
     fn drop(&mut self) {
-        if let Some(hook) = self.0.take() {
+        if let Some(CancelAction::Provider(hook)) = self.0.take() {
             // SAFETY: as above.
             unsafe { (hook.release)(hook.context) }
         }

@@ -1,6 +1,6 @@
 //! Decides who answers a message: the host itself, a provider of this node, or another peer.
 
-use crate::call::{Dispatch, Incoming, PendingCall, Response, Sink};
+use crate::call::{CancelHook, Dispatch, Incoming, PendingCall, Response, Sink};
 use crate::net::frame;
 use crate::node::Node;
 use crate::{host_messages, peers};
@@ -82,7 +82,9 @@ fn forward(
     let answer = Arc::clone(&pending);
     let json = envelope.rewrite("");
     let sink = Box::new(move |response| answer.answer(response));
-    node.links.send(address, &json, incoming.attachment, sink, &node.runtime);
+    if let Some(sent) = node.links.send(address, &json, incoming.attachment, sink, &node.runtime) {
+        pending.on_cancel(CancelHook::host(move || sent.cancel()));
+    }
     Dispatch::Pending(pending)
 }
 

@@ -26,15 +26,25 @@ pub(crate) trait Conversation {
 
     /// Looks at a reply and appends the requests that follow it.
     fn go_on(&mut self, reply: &[u8], out: &mut Vec<u8>) -> Result<()>;
+
+    /// Replies that are still to come.
+    fn missing(&self) -> usize;
 }
 
-/// Opens a connection for each conversation and counts replies for `duration`, after a tenth of it for warming up.
-/// Returns replies per second.
-pub(crate) fn replies_per_second<C: Conversation>(
+/// What came back.
+pub(crate) struct Replies {
+    pub(crate) per_second: f64,
+    /// All of them, those of the warm-up too.
+    pub(crate) total: usize,
+}
+
+/// Opens a connection for each conversation and counts replies for `duration`, after a tenth of it for warming up. The
+/// connections are closed when the last replies have come: what is measured next finds the server at rest.
+pub(crate) fn run<C: Conversation>(
     port: u16,
     conversations: impl IntoIterator<Item = C>,
     duration: Duration,
-) -> Result<f64> {
+) -> Result<Replies> {
     let mut poll = Poll::new()?;
     let mut connections = Vec::new();
     for (index, conversation) in conversations.into_iter().enumerate() {
@@ -46,23 +56,35 @@ pub(crate) fn replies_per_second<C: Conversation>(
     }
     let mut events = Events::with_capacity(1024);
     let mut begun = Instant::now() + duration / 10;
-    let mut is_warm = false;
-    let mut replies = 0;
-    loop {
+    // Replies that came before `begun`, once it is past.
+    let mut before = None;
+    let mut total = 0;
+    let mut round = |connections: &mut [Connection<C>], is_over| {
         poll.poll(&mut events, Some(SILENCE_MAX))?;
         if events.is_empty() {
             bail!("no reply for {} s", SILENCE_MAX.as_secs());
         }
+        let mut replies = 0;
         for event in &events {
-            replies += connections[event.token().0].progress(event)?;
+            replies += connections[event.token().0].progress(event, is_over)?;
         }
+        Ok(replies)
+    };
+    let per_second = loop {
+        total += round(&mut connections, false)?;
         let now = Instant::now();
-        if !is_warm && now >= begun {
-            (is_warm, begun, replies) = (true, now, 0);
-        } else if is_warm && now >= begun + duration {
-            return Ok(replies as f64 / (now - begun).as_secs_f64());
+        match before {
+            None if now >= begun => (before, begun) = (Some(total), now),
+            Some(before) if now >= begun + duration => break (total - before) as f64 / (now - begun).as_secs_f64(),
+            _ => {}
         }
+    };
+    let mut missing: usize = connections.iter().map(|connection| connection.conversation.missing()).sum();
+    total += missing;
+    while missing > 0 {
+        missing = missing.saturating_sub(round(&mut connections, true)?);
     }
+    Ok(Replies { per_second, total })
 }
 
 struct Connection<C> {
@@ -85,8 +107,8 @@ impl<C: Conversation> Connection<C> {
         Ok(Connection { stream, conversation, out: Vec::new(), input: vec![0; READ_BYTES], filled: 0 })
     }
 
-    /// Reads what has come, answers it, and returns how many replies there were.
-    fn progress(&mut self, event: &Event) -> Result<usize> {
+    /// Reads what has come, answers it unless it `is_over`, and returns how many replies there were.
+    fn progress(&mut self, event: &Event, is_over: bool) -> Result<usize> {
         let mut replies = 0;
         // One read that does not fill the buffer has emptied the socket: what comes later is another event.
         let mut more = event.is_readable();
@@ -99,16 +121,20 @@ impl<C: Conversation> Connection<C> {
             };
             self.filled += count;
             more = self.filled == self.input.len();
-            replies += self.answer()?;
+            replies += self.answer(is_over)?;
         }
         self.flush()?;
         Ok(replies)
     }
 
-    fn answer(&mut self) -> Result<usize> {
+    fn answer(&mut self, is_over: bool) -> Result<usize> {
         let (mut at, mut replies) = (0, 0);
         while let Some(length) = self.conversation.reply_length(&self.input[at..self.filled])? {
+            let unsent = self.out.len();
             self.conversation.go_on(&self.input[at..at + length], &mut self.out)?;
+            if is_over {
+                self.out.truncate(unsent);
+            }
             at += length;
             replies += 1;
         }

@@ -25,9 +25,9 @@ pub(crate) fn facts(setup: &Setup) -> String {
         setup.python.display(),
         output_of(Command::new(&setup.python).arg("--version")).unwrap_or_else(|| "it cannot be run".to_owned()),
     );
-    text += "Absolute figures belong to this machine and this moment; what counts are the ratios within one run.";
+    text += "Absolute figures belong to this machine and this moment; what counts are the\nratios, medians over rounds in which both sides were measured one right after the other.";
     if load > LOAD_IDLE_MAX {
-        text += "\nSomething else is running on this machine: expect absolute figures to be worse than they are.";
+        text += "\nThe load says that something else was running: absolute figures are worse than on an idle machine.";
     }
     text
 }
@@ -37,14 +37,21 @@ pub(crate) fn status_field(process: u32, field: &str) -> Option<f64> {
     field_of(&read(&format!("/proc/{process}/status")), field)
 }
 
+/// Processor time that the threads of a process have used so far.
+pub(crate) fn processor_nanoseconds(process: u32) -> f64 {
+    // The first number is the time on a processor; /proc/PID/schedstat itself is that of the first thread alone.
+    per_thread(process, "schedstat", |text| text.split(' ').next()?.parse().ok())
+}
+
 /// How often the threads of a process have gone to sleep so far.
 pub(crate) fn wake_ups(process: u32) -> f64 {
+    per_thread(process, "status", |text| field_of(text, "voluntary_ctxt_switches"))
+}
+
+/// The sum over all threads of what their files of that name say.
+fn per_thread(process: u32, file: &str, read: impl Fn(&str) -> Option<f64>) -> f64 {
     let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else { return 0.0 };
-    let count = |thread: fs::DirEntry| {
-        let status = fs::read_to_string(thread.path().join("status")).ok()?;
-        field_of(&status, "voluntary_ctxt_switches")
-    };
-    threads.flatten().filter_map(count).sum()
+    threads.flatten().filter_map(|thread| read(&fs::read_to_string(thread.path().join(file)).ok()?)).sum()
 }
 
 /// The processes that a process has started and that are still there.

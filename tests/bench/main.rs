@@ -87,9 +87,9 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         for line in &missed {
             eprintln!("missed: {line}");
         }
+        failed |= !missed.is_empty();
     }
-    let ok = !failed && !(arguments.check && !missed.is_empty());
-    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 impl Setup {

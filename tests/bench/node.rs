@@ -38,6 +38,10 @@ impl Node {
         Ok(Node { program, port, _folder: folder })
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.program.id()
+    }
+
     pub(crate) fn client(&self) -> Result<Client> {
         Client::connect(self.port).with_context(|| self.program.last_words())
     }

@@ -126,4 +126,15 @@ impl Interrupt {
         }
         Ok(())
     }
+
+    /// Sleeps, unless somebody asks.
+    pub(crate) fn sleep(&self, duration: Duration) -> Result<()> {
+        const LOOK_EVERY: Duration = Duration::from_millis(50);
+        let end = Instant::now() + duration;
+        while let Some(left) = end.checked_duration_since(Instant::now()) {
+            self.check()?;
+            std::thread::sleep(left.min(LOOK_EVERY));
+        }
+        Ok(())
+    }
 }

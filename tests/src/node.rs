@@ -2,7 +2,7 @@
 
 use crate::output::{self, Output};
 use crate::wire::{Frame, Wire};
-use crate::{LIMIT, wait_for_some};
+use crate::{LIMIT, children, wait_for_some};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::{Value, json};
 use std::ffi::{OsStr, OsString};
@@ -428,6 +428,13 @@ impl Drop for TestNode {
     fn drop(&mut self) {
         if thread::panicking() {
             eprintln!("the log of the {} {} ends with:\n{}", self.builder.role, self.address, self.log_tail());
+        }
+        if self.poll().is_none() {
+            // Workers lead groups of their own, and what their tasks have started would outlive them.
+            for worker in children(self.pid()) {
+                let worker = Pid::from_raw(i32::try_from(worker).unwrap_or(0));
+                let _ = worker.map(|worker| kill_process_group(worker, Signal::KILL));
+            }
         }
         self.kill9();
     }

@@ -343,6 +343,43 @@ fn results_that_nobody_reads_do_not_pile_up() {
 }
 
 #[test]
+fn a_node_stops_although_its_clients_do_not_read() {
+    let mut node = plain_node("");
+    let value = "x".repeat(4 << 20);
+    assert_eq!(node.call(json!({ "type": "SET_MEM", "key": "k", "value": value }))["status"], "OK");
+    let mut wires: Vec<Wire> = (0..20).map(|_| node.wire()).collect();
+    for wire in &mut wires {
+        for _ in 0..5 {
+            wire.send(json!({ "type": "GET_MEM", "key": "k" }));
+        }
+        wire.send(json!({ "type": "WATCH_EVENTS", "topics": ["never"] }));
+        wire.send_bytes(&[0, 0, 0]);
+    }
+    assert!(node.stop().success(), "{}", node.log_tail());
+}
+
+#[test]
+fn a_node_without_free_descriptors_serves_on_when_it_has_some_again() {
+    use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+    let node = plain_node("");
+    let mut honest = node.wire();
+    assert_eq!(honest.call(ping())["type"], "PONG");
+    let pid = Pid::from_raw(i32::try_from(node.pid()).unwrap());
+    // The hard limit stays, so that the soft one can be raised again.
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let few = Some(open_descriptors(&node) as u64 + 5);
+    let former = prlimit(pid, Resource::Nofile, Rlimit { current: few, maximum }).unwrap();
+    let waiting: Vec<Wire> = (0..50).map(|_| node.wire()).collect();
+    wait_for("the node to run out of descriptors", || node.log_text().contains("could not be accepted"));
+    assert_eq!(honest.call(ping())["type"], "PONG");
+    drop(waiting);
+    assert_eq!(node.call(ping())["type"], "PONG");
+    prlimit(pid, Resource::Nofile, former).unwrap();
+    check_pong(&node);
+    assert!(node.log_text().lines().count() < 100, "the log is flooded");
+}
+
+#[test]
 fn a_slow_trickle_is_understood_and_slows_nobody_down() {
     let node = plain_node("idle_seconds = 5");
     let mut slow = node.wire();

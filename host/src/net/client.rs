@@ -42,7 +42,10 @@ impl Client {
 
     /// Sends a message (an object without `id`) and waits for its reply; an `ERROR` reply is an `Err`.
     pub async fn request(&self, json: &str, attachment: &[u8]) -> Result<Response, ProviderError> {
-        let lost = || ProviderError::new(ProviderError::PEER_LOST, "the node closed the connection; connect again");
+        let lost = || {
+            let text = "the node closed the connection; connect again";
+            self.link.closing_reason().unwrap_or_else(|| ProviderError::new(ProviderError::PEER_LOST, text))
+        };
         let (answer, answered) = oneshot::channel::<RawResponse>();
         let sink = Box::new(move |response| drop(answer.send(response)));
         self.link.send(json, attachment, sink).map_err(|_| lost())?;

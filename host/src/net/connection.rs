@@ -5,8 +5,8 @@ use super::outbound::{Buffer, Outbound};
 use crate::call::{Dispatch, Incoming, PendingCall, Response, Sink};
 use crate::node::Node;
 use crate::router;
-use potluck_sdk::abi::REPLY_ERROR;
 use potluck_sdk::envelope::Envelope;
+use potluck_sdk::message::node::CancelCall;
 use potluck_sdk::message::{ATTACHMENT_BYTES_MAX, FRAME_BYTES_MAX};
 use potluck_sdk::{Caller, ProviderError};
 use std::collections::{HashMap, VecDeque};
@@ -19,12 +19,19 @@ use tokio::time::Instant;
 const IN_FLIGHT_MAX: usize = 4096;
 /// No more requests are read while this many bytes of replies wait for a client that does not read them.
 const UNREAD_REPLY_BYTES_MAX: usize = 1 << 20;
+/// A client that leaves this many bytes of replies unread is given up: results of tasks that it sent before come all the
+/// same. Far more than the largest single reply.
+const UNREAD_REPLY_BYTES_LAST: usize = 128 << 20;
 /// The longest that one frame may take to arrive.
 const FRAME_TIME_MAX: Duration = Duration::from_secs(120);
 /// A client that sends without pause gives way to others after this many reads.
 const READS_BEFORE_YIELD: u32 = 16;
 /// How long a closing connection tries to deliver its last replies.
 const GOODBYE: Duration = Duration::from_secs(2);
+
+/// What a client still sends while its connection is being closed is read and thrown away up to this many bytes.
+const DISCARDED_BYTES_MAX: usize = 64 << 20;
+const DISCARDED_AT_A_TIME: usize = 64 << 10;
 
 /// A connection that a client opened.
 pub struct Connection {
@@ -39,8 +46,8 @@ struct Replies {
     ordered: VecDeque<Option<Response>>,
     /// Number of the first of `ordered`.
     first_ordered: u64,
-    /// Calls that were deferred, by a number of their own, to tell them when the client goes away.
-    pending: HashMap<u64, Arc<PendingCall>>,
+    /// Calls that were deferred, by a number of their own, to tell them when the client goes away; with the request's id.
+    pending: HashMap<u64, (Option<String>, Arc<PendingCall>)>,
     next_pending: u64,
     in_flight: usize,
     closed: bool,
@@ -101,10 +108,16 @@ impl Connection {
     pub async fn serve(stream: TcpStream, node: Arc<Node>, budget: Arc<FrameBudget>) {
         let connection = Arc::new(Connection { stream, out: Outbound::new(Replies::default()) });
         let idle = Duration::from_secs_f64(node.config.idle_seconds);
-        if let Err(error) = connection.run(&node, Inbox::listening(budget), idle).await {
+        let ended = connection.run(&node, Inbox::listening(budget), idle).await;
+        if let Err(error) = &ended {
             tracing::debug!(%error, "a connection ended");
         }
         connection.close().await;
+        let refused = ended.is_err_and(|error| error.kind() == std::io::ErrorKind::InvalidData);
+        // Calls that are still being answered hold the connection too, but nothing is sent over it any more.
+        if refused && let Some(connection) = Arc::into_inner(connection) {
+            linger(connection.stream).await;
+        }
     }
 
     async fn run(self: &Arc<Connection>, node: &Arc<Node>, mut inbox: Inbox, idle: Duration) -> std::io::Result<()> {
@@ -118,15 +131,19 @@ impl Connection {
             let handled = match self.handle_frames(node, &mut inbox) {
                 Ok(handled) => handled,
                 Err(error) => {
-                    if let Some((code, text)) = frame::last_words(&error) {
-                        let error = ProviderError::new(code, text);
-                        self.out.lock().write(None, &Response::error(&error));
-                    }
+                    let Some((code, text)) = frame::last_words(&error) else {
+                        return Err(std::io::Error::other(error));
+                    };
+                    let said = ProviderError::new(code, text);
+                    self.out.lock().write(None, &Response::error(&said));
                     return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, error));
                 }
             };
             let (readable, unsent, in_flight) = {
                 let mut replies = self.out.lock();
+                if replies.closed {
+                    return Err(std::io::Error::other("the client does not read its replies"));
+                }
                 // Flushed only now, when no whole request is left: one write for all replies of a pipeline.
                 replies.buffer.flush(&self.stream)?;
                 (!replies.is_busy(), !replies.buffer.is_empty(), replies.in_flight)
@@ -199,6 +216,7 @@ impl Connection {
         };
         let address = || id.map_or_else(|| Address::Order(order - 1), |id| Address::Id(id.to_owned()));
         let dispatched = match &scanned {
+            Ok(envelope) if envelope.message_type == "CANCEL_CALL" => Dispatch::Ready(self.cancel_call(json)),
             Ok(envelope) => {
                 // Both ends are loopback (the server sees to that), so this is the user of this machine.
                 let incoming = Incoming { json, attachment, caller: Caller::Local };
@@ -222,10 +240,27 @@ impl Connection {
                 let mut replies = self.out.lock();
                 // Unless it was answered meanwhile.
                 if !pending.is_answered() {
-                    replies.pending.insert(pending_number, pending);
+                    replies.pending.insert(pending_number, (id.map(str::to_owned), pending));
                 }
             }
         }
+    }
+
+    /// The client does not wait for one of its requests any more.
+    fn cancel_call(&self, json: &str) -> Response {
+        let call = match serde_json::from_str::<CancelCall>(json) {
+            Ok(message) => message.call.to_string(),
+            Err(error) => return Response::error(&ProviderError::invalid(format!("CANCEL_CALL: {error}"))),
+        };
+        let found = {
+            let replies = self.out.lock();
+            let mut pending = replies.pending.values();
+            pending.find(|(id, _)| id.as_ref() == Some(&call)).map(|(_, pending)| Arc::clone(pending))
+        };
+        if let Some(pending) = found {
+            pending.cancel();
+        }
+        Response::ok(&br#"{"type":"STATUS","status":"OK"}"#[..])
     }
 
     /// Where a deferred answer goes: into the buffer, and from the answering thread straight into the socket.
@@ -234,7 +269,12 @@ impl Connection {
         Box::new(move |response| {
             let mut replies = connection.out.lock();
             let forgotten = replies.pending.remove(&pending_number);
-            if !replies.closed {
+            if replies.buffer.len() > UNREAD_REPLY_BYTES_LAST && !replies.closed {
+                replies.closed = true;
+                replies.buffer = Buffer::default();
+                drop(replies);
+                connection.out.wake();
+            } else if !replies.closed {
                 let was_busy = replies.is_busy();
                 replies.deliver(&address, response);
                 let flushed = replies.buffer.flush(&connection.stream);
@@ -255,7 +295,7 @@ impl Connection {
         let abandoned: Vec<Arc<PendingCall>> = {
             let mut replies = self.out.lock();
             replies.closed = true;
-            replies.pending.drain().map(|(_, pending)| pending).collect()
+            replies.pending.drain().map(|(_, (_, pending))| pending).collect()
         };
         for pending in abandoned {
             pending.cancel();
@@ -277,11 +317,35 @@ impl Connection {
     }
 }
 
+/// Ends a connection so that the last words are read: a socket that is closed with unread bytes in it takes back what it
+/// has sent. So the client is told that nothing follows, and what it still sends is thrown away for a while.
+async fn linger(stream: TcpStream) {
+    use tokio::io::AsyncWriteExt;
+    let mut stream = stream;
+    let discard = async {
+        if stream.shutdown().await.is_err() {
+            return;
+        }
+        let mut waste = Vec::with_capacity(DISCARDED_AT_A_TIME);
+        let mut discarded = 0;
+        while discarded < DISCARDED_BYTES_MAX && stream.readable().await.is_ok() {
+            waste.clear();
+            match stream.try_read_buf(&mut waste) {
+                Ok(0) => return,
+                Ok(count) => discarded += count,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(GOODBYE, discard).await;
+}
+
 /// Refuses a connection with one sentence.
-pub fn refuse(stream: &TcpStream, error: &ProviderError) {
+pub async fn refuse(stream: TcpStream, error: &ProviderError) {
     let mut buffer = Buffer::default();
-    let response = Response::error(error);
-    debug_assert_eq!(response.reply, REPLY_ERROR);
-    frame::write(buffer.bytes(), None, response.json.as_bytes(), b"");
-    let _ = buffer.flush(stream);
+    frame::write(buffer.bytes(), None, &error.to_json(), b"");
+    if stream.writable().await.is_ok() && buffer.flush(&stream).is_ok() {
+        linger(stream).await;
+    }
 }

@@ -6,6 +6,8 @@ use crate::call::{Response, Sink};
 use potluck_sdk::ProviderError;
 use potluck_sdk::abi::{REPLY_ERROR, REPLY_OK};
 use potluck_sdk::envelope::Envelope;
+use potluck_sdk::message::node::CancelCall;
+use potluck_sdk::message::{ATTACHMENT_BYTES_MAX, FRAME_BYTES_MAX, to_json};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,6 +31,9 @@ const WAITING_MAX: usize = 65_536;
 const UNSENT_BYTES_MAX: usize = 64 << 20;
 /// The id of this module's own PING; requests count from 1.
 const PING_ID: u64 = 0;
+const PING_ID_TEXT: &str = "0";
+/// What `id` and `attachment` add to a message at most.
+const ID_BYTES_MAX: usize = 64;
 
 /// A connection to a node, or the attempt at one.
 pub struct Link {
@@ -44,6 +49,8 @@ struct State {
     /// There once the connection is: then any thread may write to it.
     stream: Option<Arc<TcpStream>>,
     closed: bool,
+    /// Why it was closed.
+    reason: Option<ProviderError>,
 }
 
 impl Link {
@@ -60,9 +67,18 @@ impl Link {
     }
 
     /// Sends a message, an object without `id`; the sink is called once, with the reply or with `peer_unreachable` or
-    /// `peer_lost`. Gives the sink back when the link is closed.
-    pub fn send(&self, json: &str, attachment: &[u8], sink: Sink) -> Result<(), Sink> {
+    /// `peer_lost`. Returns the message's id, or gives the sink back when the link is closed.
+    pub fn send(&self, json: &str, attachment: &[u8], sink: Sink) -> Result<u64, Sink> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        if json.len() + ID_BYTES_MAX > FRAME_BYTES_MAX || attachment.len() as u64 > ATTACHMENT_BYTES_MAX {
+            let text = format!(
+                "the message has {} bytes and an attachment of {}, over the limit of {FRAME_BYTES_MAX} or {ATTACHMENT_BYTES_MAX}; send larger data in chunks, as attachments",
+                json.len(),
+                attachment.len()
+            );
+            sink(Response::error(&ProviderError::new("frame_too_large", text)));
+            return Ok(id);
+        }
         let mut state = self.out.lock();
         if state.closed {
             return Err(sink);
@@ -71,7 +87,7 @@ impl Link {
             drop(state);
             let text = format!("too many requests wait for {}; try again later", self.address);
             sink(Response::error(&ProviderError::new(ProviderError::LIMIT_REACHED, text)));
-            return Ok(());
+            return Ok(id);
         }
         let first = state.waiting.is_empty();
         state.waiting.insert(id, sink);
@@ -83,7 +99,25 @@ impl Link {
         if !flushed || first {
             self.out.wake();
         }
-        Ok(())
+        Ok(id)
+    }
+
+    /// Tells the other side that nobody waits for an answer any more. Whatever answer comes still goes to the sink.
+    pub fn cancel(&self, id: u64) {
+        let mut state = self.out.lock();
+        if state.closed || !state.waiting.contains_key(&id) {
+            return;
+        }
+        let message = to_json(&CancelCall { call: id });
+        // The answer to this is nobody's concern: it has the id of a PING.
+        frame::write(state.buffer.bytes(), Some(PING_ID_TEXT), message.as_bytes(), b"");
+        drop(state);
+        self.out.wake();
+    }
+
+    /// Why the link was closed.
+    pub fn closing_reason(&self) -> Option<ProviderError> {
+        self.out.lock().reason.clone()
     }
 
     /// Whether new requests must go over another link.
@@ -163,7 +197,7 @@ impl Link {
                         return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "it does not answer"));
                     }
                     pinged = true;
-                    frame::write(state.buffer.bytes(), Some("0"), br#"{"type":"PING"}"#, b"");
+                    frame::write(state.buffer.bytes(), Some(PING_ID_TEXT), br#"{"type":"PING"}"#, b"");
                 }
             }
         }
@@ -173,7 +207,9 @@ impl Link {
         let envelope = Envelope::scan(json).map_err(std::io::Error::other)?;
         let Some(id) = envelope.id.and_then(|id| id.parse::<u64>().ok()) else {
             // A node says without id why it closes the connection.
-            return Err(std::io::Error::other(ProviderError::from_json(json).message));
+            let reason = ProviderError::from_json(json);
+            self.out.lock().reason = Some(reason.clone());
+            return Err(std::io::Error::other(reason.message));
         };
         let Some(sink) = self.out.lock().waiting.remove(&id) else { return Ok(()) };
         let reply = if envelope.message_type == "ERROR" { REPLY_ERROR } else { REPLY_OK };
@@ -189,6 +225,7 @@ impl Link {
         let waiting: Vec<Sink> = {
             let mut state = self.out.lock();
             state.closed = true;
+            state.reason.get_or_insert_with(|| error.clone());
             state.stream = None;
             state.buffer = Buffer::default();
             state.waiting.drain().map(|(_, sink)| sink).collect()

@@ -18,8 +18,22 @@ pub struct Links {
     open: Mutex<HashMap<SocketAddr, Arc<Link>>>,
 }
 
+/// A message on its way to a node.
+pub struct Sent {
+    link: Arc<Link>,
+    id: u64,
+}
+
+impl Sent {
+    /// Tells the node that nobody waits for the answer any more.
+    pub fn cancel(&self) {
+        self.link.cancel(self.id);
+    }
+}
+
 impl Links {
-    /// Sends a message without `id` to a node; the sink gets the reply, or the error that says why there is none.
+    /// Sends a message without `id` to a node; the sink gets the reply, or the error that says why there is none. Returns
+    /// how to tell the node that nobody waits any more.
     pub fn send(
         &self,
         address: SocketAddr,
@@ -27,17 +41,18 @@ impl Links {
         attachment: &[u8],
         mut sink: Sink,
         runtime: &tokio::runtime::Handle,
-    ) {
+    ) -> Option<Sent> {
         // A link may close between look-up and use; a second look opens a new one.
         for _ in 0..3 {
             let Some(link) = self.link(address, runtime) else { break };
             match link.send(json, attachment, sink) {
-                Ok(()) => return,
+                Ok(id) => return Some(Sent { link, id }),
                 Err(unused) => sink = unused,
             }
         }
         let text = format!("no connection to {address} can be opened now; try again later");
         sink(Response::error(&ProviderError::new(ProviderError::PEER_UNREACHABLE, text)));
+        None
     }
 
     fn link(&self, address: SocketAddr, runtime: &tokio::runtime::Handle) -> Option<Arc<Link>> {

@@ -13,6 +13,8 @@ use tokio::sync::Semaphore;
 
 /// Connections that the kernel keeps while the node is busy.
 const BACKLOG: i32 = 1024;
+/// Connections that are being told why they are refused; more are closed without a word.
+const REFUSALS_MAX: usize = 64;
 /// Pause after an accept that failed for want of file descriptors or memory, so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -42,6 +44,7 @@ impl Server {
     pub async fn serve(self, node: Arc<Node>) {
         let budget = FrameBudget::new(node.config.frame_bytes_total_max);
         let places = Arc::new(Semaphore::new(node.config.connections_max));
+        let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
         let mut stopping = node.stopping.subscribe();
         loop {
             let accepted = tokio::select! {
@@ -49,7 +52,7 @@ impl Server {
                 _ = stopping.wait_for(|stopping| *stopping) => return,
             };
             match accepted {
-                Ok((stream, peer)) => admit(stream, peer, &node, &budget, &places),
+                Ok((stream, peer)) => admit(stream, peer, &node, &budget, &places, &refusals),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -59,7 +62,14 @@ impl Server {
     }
 }
 
-fn admit(stream: TcpStream, peer: SocketAddr, node: &Arc<Node>, budget: &Arc<FrameBudget>, places: &Arc<Semaphore>) {
+fn admit(
+    stream: TcpStream,
+    peer: SocketAddr,
+    node: &Arc<Node>,
+    budget: &Arc<FrameBudget>,
+    places: &Arc<Semaphore>,
+    refusals: &Arc<Semaphore>,
+) {
     let both_loopback = peer.ip().is_loopback() && stream.local_addr().is_ok_and(|local| local.ip().is_loopback());
     if !both_loopback {
         // Plain JSON proves nothing about who sends it.
@@ -69,7 +79,11 @@ fn admit(stream: TcpStream, peer: SocketAddr, node: &Arc<Node>, budget: &Arc<Fra
     let Ok(place) = Arc::clone(places).try_acquire_owned() else {
         let text =
             format!("the node serves {} connections, as many as it may; try again later", node.config.connections_max);
-        refuse(&stream, &ProviderError::new(ProviderError::LIMIT_REACHED, text));
+        let Ok(place) = Arc::clone(refusals).try_acquire_owned() else { return };
+        tokio::spawn(async move {
+            refuse(stream, &ProviderError::new(ProviderError::LIMIT_REACHED, text)).await;
+            drop(place);
+        });
         return;
     };
     let _ = stream.set_nodelay(true);

@@ -66,14 +66,16 @@ impl Config {
         if self.workers > 1024 || self.spare_workers.is_some_and(|count| count > 1024) {
             return refuse("key `workers`, `spare_workers`: expected at most 1024".to_owned());
         }
-        for (key, value, least) in [
-            ("timeout_seconds", self.timeout_seconds, 0.001),
-            ("timeout_seconds_max", self.timeout_seconds_max, 0.001),
-            ("drain_seconds", self.drain_seconds, 0.0),
-        ] {
+        for (key, value, least) in
+            [("timeout_seconds", self.timeout_seconds, 0.001), ("timeout_seconds_max", self.timeout_seconds_max, 0.001)]
+        {
             if !(least..=3e7).contains(&value) {
                 return refuse(format!("key `{key}`: expected seconds from {least} to 30000000, found {value}"));
             }
+        }
+        // The host gives providers 90 seconds to stop.
+        if !(0.0..=60.0).contains(&self.drain_seconds) {
+            return refuse(format!("key `drain_seconds`: expected seconds from 0 to 60, found {}", self.drain_seconds));
         }
         // An interpreter alone needs some 30 MiB of address space.
         if self.memory_limit_bytes < 64 << 20 {

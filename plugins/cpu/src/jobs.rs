@@ -35,7 +35,7 @@ pub(crate) struct Jobs {
     /// `host:port` of this node.
     pub(crate) own_address: String,
     next_job: AtomicU64,
-    /// A leaf lock.
+    /// Only a job's own lock is taken while this one is held.
     running: Mutex<Running>,
 }
 
@@ -122,7 +122,8 @@ impl Jobs {
         let attempt = Attempt {
             body: order_body(&job.task),
             submitter: Arc::clone(&job.task.submitter),
-            isolated: job.task.isolated,
+            // A worker's memory limit cannot be raised again, so one with less than others is of no further use.
+            isolated: job.task.isolated || job.task.limits.memory_bytes < self.config.memory_limit_bytes,
             confidential: job.task.confidential,
             priority: job.task.priority,
             deadline: job.deadline,
@@ -224,6 +225,13 @@ impl Jobs {
         }
         self.finish(&job, &Ended::failed(outcome::CANCELLED, "Task cancelled", &self.own_address));
         true
+    }
+
+    /// Name of a task that this node runs, or is about to.
+    pub(crate) fn running_name(&self) -> Option<String> {
+        let running = self.running.lock();
+        let here = running.jobs.values().find(|job| matches!(job.state.lock().whereabouts, Whereabouts::Here(_)));
+        here.map(|job| job.task.task_id.clone())
     }
 
     /// Stops every job of that name; how many there were.

@@ -110,6 +110,9 @@ impl Provider for Cpu {
         let (load, counts, summary) = (pool.load(), pool.counts(), self.jobs.statistics.summary());
         let stats = json!({
             "algorithm": pool.algorithm().name(),
+            "total_processes": summary.total_tasks,
+            "completed_processes": summary.completed_tasks,
+            "running_process": self.jobs.running_name().filter(|_| load.running > 0),
             "queue_size": load.queued,
             "active_tasks": load.running,
             "current_load": report(load, false).load.cpu_load,

@@ -6,6 +6,7 @@
 //! is held: what is finished is collected in [`Effects`] and told afterwards.
 
 mod dispatch;
+mod process;
 mod supervisor;
 mod worker;
 

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 /// Longest `task_id`, in bytes.
 const TASK_ID_BYTES_MAX: usize = 256;
+/// Longest name of a function, in bytes.
+const FUNCTION_BYTES_MAX: usize = 1024;
 /// Most retries that a task may ask for.
 const RETRIES_MAX: i64 = 1000;
 
@@ -134,6 +136,9 @@ impl Check<'_> {
             Some(function) if !function.is_empty() => function.into_owned(),
             _ => "main".to_owned(),
         };
+        if function.len() > FUNCTION_BYTES_MAX {
+            return Err(invalid("`function` may have at most 1024 bytes"));
+        }
         let max_retries = message.max_retries.unwrap_or(0);
         if !(0..=RETRIES_MAX).contains(&max_retries) {
             return Err(invalid("`max_retries` must be from 0 to 1000"));

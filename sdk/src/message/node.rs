@@ -6,7 +6,16 @@ use crate::PeerId;
 use serde::{Deserialize, Serialize};
 
 /// The messages that every host answers itself; no provider may answer one.
-pub const HOST_MESSAGES: [&str; 5] = ["STATUS", "PING", "LIST_PLUGINS", "LIST_PEERS", "WATCH_EVENTS"];
+pub const HOST_MESSAGES: [&str; 6] = ["STATUS", "PING", "LIST_PLUGINS", "LIST_PEERS", "WATCH_EVENTS", "CANCEL_CALL"];
+
+/// CANCEL_CALL: the sender does not wait for the answer to an earlier message on this connection any more. It may come
+/// all the same; whoever works on it is told, as if the connection had been closed.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "CANCEL_CALL")]
+pub struct CancelCall {
+    /// The `id` of the message, a number.
+    pub call: u64,
+}
 
 /// The members that the host puts into its STATUS reply; those of the providers stand beside them.
 #[derive(Debug, Serialize, Deserialize)]

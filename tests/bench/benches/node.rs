@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 const STARTS: usize = 7;
 const START_BUDGET_MILLISECONDS: f64 = 150.0;
 const MEMORY_BUDGET_MEBIBYTES: f64 = 40.0;
-/// Until the spare workers are up and everything has come to rest.
+/// Until everything has come to rest, once the workers are up.
 const SETTLE: Duration = Duration::from_secs(1);
 /// How long wake-ups are counted.
 const WATCH: Duration = Duration::from_secs(5);
@@ -22,12 +22,12 @@ const WATCH: Duration = Duration::from_secs(5);
 pub(crate) fn run(setup: &Setup) -> Result<Report> {
     let folder = temporary_folder()?;
     let mut starts = Vec::new();
-    let mut last = None;
+    let (mut last, mut port) = (None, 0);
     for number in 0..STARTS {
         setup.interrupt.check()?;
         // The one before must not take the time of this one.
         drop(last.take());
-        let port = free_port()?;
+        port = free_port()?;
         let mut command = command(setup, &folder.path().join(format!("data-{number}")), port);
         let begun = Instant::now();
         let program = Program::start("potluck", &mut command, folder.path())?;
@@ -37,14 +37,15 @@ pub(crate) fn run(setup: &Setup) -> Result<Report> {
     }
     let Some(program) = last else { bail!("no node was started") };
 
-    std::thread::sleep(SETTLE);
     let host = program.id();
+    wait_for_workers(host, port)?;
+    setup.interrupt.sleep(SETTLE)?;
     let mebibytes = |process, field| status_field(process, field).unwrap_or_default() / 1024.0;
     let (resident, anonymous) = (mebibytes(host, "VmRSS"), mebibytes(host, "RssAnon"));
     let workers = children(host);
     let workers_resident: f64 = workers.iter().map(|worker| mebibytes(*worker, "VmRSS")).sum();
     let before = wake_ups(host);
-    std::thread::sleep(WATCH);
+    setup.interrupt.sleep(WATCH)?;
     let awake = wake_ups(host) - before;
     Ok(Report {
         name: "node",
@@ -66,6 +67,21 @@ pub(crate) fn run(setup: &Setup) -> Result<Report> {
         ],
         notes: Vec::new(),
     })
+}
+
+/// Waits until all worker processes that the node has started take tasks; not for ever, since there may be no Python.
+fn wait_for_workers(host: u32, port: u16) -> Result<()> {
+    let mut client = Client::connect(port)?;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < deadline {
+        let status = client.request(&json!({ "type": "STATUS" }))?;
+        let ready = status["executor"]["worker_processes"].as_u64().unwrap_or(0);
+        if ready > 0 && ready == children(host).len() as u64 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 /// Connects again and again until somebody answers.

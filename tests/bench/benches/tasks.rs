@@ -2,7 +2,7 @@
 
 use crate::Setup;
 use crate::client::{Client, frame};
-use crate::load::{Conversation, frame_length, replies_per_second};
+use crate::load::{self, Conversation, frame_length};
 use crate::node::{Node, cpu_plugins, temporary_folder};
 use crate::process::Program;
 use crate::report::{Budget, Figure, Report, Unit};
@@ -29,7 +29,7 @@ pub(crate) fn run(setup: &Setup) -> Result<Report> {
     let mut client = node.client()?;
     let mut pool = PythonPool::start(setup)?;
     one_after_the_other(&mut client, WARM_UP)?;
-    replies_per_second(node.port, windows(1), WARM_UP)?;
+    load::run(node.port, windows(1), WARM_UP)?;
 
     let (count, duration) = rounds(setup.seconds);
     let [mut p50, mut p99, mut over_one, mut over_four] = [const { None }; 4].map(|_: Option<()>| Pairs::default());
@@ -39,11 +39,11 @@ pub(crate) fn run(setup: &Setup) -> Result<Report> {
         let theirs: Latency = pool.measure("latency", duration)?;
         p50.push(percentile(&ours, 0.50), theirs.p50);
         p99.push(percentile(&ours, 0.99), theirs.p99);
-        let one = replies_per_second(node.port, windows(1), duration)?;
-        let Throughput { per_second } = pool.measure("throughput", duration)?;
-        let four = replies_per_second(node.port, windows(4), duration)?;
-        over_one.push(one, per_second);
-        over_four.push(four, per_second);
+        let one = load::run(node.port, windows(1), duration)?;
+        let theirs: Throughput = pool.measure("throughput", duration)?;
+        let four = load::run(node.port, windows(4), duration)?;
+        over_one.push(one.per_second, theirs.per_second);
+        over_four.push(four.per_second, theirs.per_second);
     }
     let figure =
         |name: &str, unit, pairs: &Pairs| Figure::new(name, unit, pairs.ours()).beside(pairs.theirs(), pairs.ratio());
@@ -117,6 +117,10 @@ impl Conversation for Window {
         ensure!(text.contains(&format!("\"result\":{},", id * id)), "task {id} is answered with {text}");
         out.extend_from_slice(frame);
         Ok(())
+    }
+
+    fn missing(&self) -> usize {
+        self.frames.len()
     }
 }
 

@@ -1,6 +1,6 @@
 //! One worker process, as the pool sees it.
 
-use super::{AttemptId, WorkerId};
+use super::{AttemptId, WorkerId, process};
 use crate::runtime::Runtime;
 use mio::net::UnixStream;
 use potluck_worker_protocol::claims::SLOTS;
@@ -21,8 +21,6 @@ use std::time::{Duration, Instant};
 const SHORT: Duration = Duration::from_millis(2);
 /// Tasks sent ahead to a worker that runs short ones: enough to keep it busy while results travel.
 const WINDOW: usize = 16;
-/// Kernel clock ticks per second in /proc/PID/stat: fixed at 100 for user space on Linux.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 /// A worker process and what it has been sent.
 pub(super) struct Worker {
@@ -204,6 +202,7 @@ impl Worker {
     /// The process cannot be talked to any more: makes sure that it ends.
     pub(super) fn hang_up(&mut self) {
         self.doomed = true;
+        process::kill_descendants(self.child.id());
         // The group's id stays taken while the child is not reaped, so this cannot hit another.
         let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
     }
@@ -219,14 +218,10 @@ impl Worker {
         (read_start(&self.stdout), read_start(&self.stderr))
     }
 
-    /// Processor time that the process has used, all its threads together.
+    /// Processor time that the process has used, and all that it has started.
     pub(super) fn cpu_seconds(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
-        // The second field is the program's name in parentheses and may hold anything; utime and stime are fields 14, 15.
-        let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        let ticks: f64 =
-            after_name.split_ascii_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
-        ticks / TICKS_PER_SECOND
+        let own = self.child.id();
+        process::cpu_seconds(own) + process::descendants(own).into_iter().map(process::cpu_seconds).sum::<f64>()
     }
 
     /// Reaps a process that has ended, and says how.

@@ -7,6 +7,8 @@ use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
 /// How programs are called in tracebacks and syntax errors; old clients know this name.
 const FILE_NAME: &str = "<string>";
+/// The standard streams of the interpreter, with their descriptors.
+const STREAMS: [(&str, i32); 2] = [("stdout", 1), ("stderr", 2)];
 /// Compiled programs that are kept; when there are more, all are forgotten.
 const CODE_KEPT_MAX: usize = 128;
 /// Bytes of program text behind them.
@@ -15,16 +17,21 @@ const CODE_BYTES_KEPT_MAX: usize = 8 << 20;
 /// Everything that is looked up once. Tasks of the same submitter share the interpreter and may replace functions of its
 /// modules; what is held here is theirs only as far as they change the objects themselves.
 pub(crate) struct Engine {
-    loads: Py<PyAny>,
-    encode: Py<PyAny>,
+    /// `(text, index) -> (value, end)`, in C.
+    scan: Py<PyAny>,
+    make_encoder: Py<PyAny>,
+    /// Refuses what JSON has no form for.
+    refuse: Py<PyAny>,
+    encode_text: Py<PyAny>,
     compile: Py<PyAny>,
     exec: Py<PyAny>,
     builtins: Py<PyAny>,
     module_type: Py<PyAny>,
     modules: Py<PyDict>,
     sys: Py<PyModule>,
-    stdout: Py<PyAny>,
-    stderr: Py<PyAny>,
+    /// Standard output and standard error.
+    streams: [Py<PyAny>; 2],
+    open: Py<PyAny>,
     thread_count: Py<PyAny>,
     format_exception: Py<PyAny>,
     line_cache: Py<PyAny>,
@@ -53,29 +60,26 @@ impl Engine {
         let path = sys.getattr("path")?;
         // The working directory is the task's own folder: nothing in it may stand in for a module.
         let _ = path.call_method1("remove", ("",));
-        let stdout = sys.getattr("stdout")?;
-        let stderr = sys.getattr("stderr")?;
-        for stream in [&stdout, &stderr] {
-            let options = PyDict::new(py);
-            // Lines reach the file at once, so that they are there when the task is killed.
-            options.set_item("line_buffering", true)?;
-            options.set_item("errors", "backslashreplace")?;
-            stream.call_method("reconfigure", (), Some(&options))?;
+        let open = py.import("io")?.getattr("open")?.unbind();
+        let streams = [open_stream(py, &open, 1)?, open_stream(py, &open, 2)?];
+        for ((name, _), stream) in STREAMS.iter().zip(&streams) {
+            sys.setattr(name, stream)?;
         }
-        let options = PyDict::new(py);
-        options.set_item("allow_nan", false)?;
         let json = py.import("json")?;
+        let encoder = py.import("json.encoder")?;
         let builtins = py.import("builtins")?;
         Ok(Engine {
-            loads: json.getattr("loads")?.unbind(),
-            encode: json.getattr("JSONEncoder")?.call((), Some(&options))?.getattr("encode")?.unbind(),
+            scan: json.getattr("JSONDecoder")?.call0()?.getattr("scan_once")?.unbind(),
+            make_encoder: encoder.getattr("c_make_encoder")?.unbind(),
+            refuse: json.getattr("JSONEncoder")?.call0()?.getattr("default")?.unbind(),
+            encode_text: encoder.getattr("encode_basestring_ascii")?.unbind(),
             compile: builtins.getattr("compile")?.unbind(),
             exec: builtins.getattr("exec")?.unbind(),
             builtins: builtins.into_any().unbind(),
             module_type: py.import("types")?.getattr("ModuleType")?.unbind(),
             modules: sys.getattr("modules")?.cast_into::<PyDict>()?.unbind(),
-            stdout: stdout.unbind(),
-            stderr: stderr.unbind(),
+            streams,
+            open,
             sys: sys.unbind(),
             thread_count: py.import("_thread")?.getattr("_count")?.unbind(),
             format_exception: py.import("traceback")?.getattr("format_exception")?.unbind(),
@@ -97,16 +101,30 @@ impl Engine {
         let program = PyString::new(py, &order.program);
         let code = self.code(py, &program).map_err(Raised::Task)?;
         let function = self.define(py, &code, &order.function)?;
-        let args = self.loads.bind(py).call1((order.args.get(),)).map_err(Raised::Task)?;
+        let scanned = self.scan.bind(py).call1((order.args.get(), 0)).map_err(Raised::Task)?;
+        let args = scanned.get_item(0).map_err(Raised::Task)?;
         let args = args.cast_into::<PyList>().map_err(|error| Raised::Task(error.into()))?;
         let result = function.call1(PyTuple::new(py, args.iter()).map_err(Raised::Task)?).map_err(Raised::Task)?;
-        let text = self.encode.bind(py).call1((&result,)).map_err(|error| unusable(py, error))?;
-        let text = text.extract::<String>().map_err(|error| unusable(py, error))?;
+        let text = self.write(py, &result).map_err(|error| unusable(py, error))?;
         if text.len() > RESULT_BYTES_MAX {
             return Err(Raised::Result(format!(
                 "the result has {} bytes as JSON, over the limit of {RESULT_BYTES_MAX}; return less, or store it and return its name",
                 text.len()
             )));
+        }
+        Ok(text)
+    }
+
+    /// The result as JSON, by Python's own encoder; of its parts only those in C, which nobody can replace.
+    fn write(&self, py: Python<'_>, result: &Bound<'_, PyAny>) -> PyResult<String> {
+        let (indent, sort_keys, skip_keys, allow_nan) = (py.None(), false, false, false);
+        // Remembers which containers it is in, to find circles; a new one each time, since a failure leaves some behind.
+        let markers = PyDict::new(py);
+        let settings = (markers, &self.refuse, &self.encode_text, indent, ": ", ", ", sort_keys, skip_keys, allow_nan);
+        let parts = self.make_encoder.bind(py).call1(settings)?.call1((result, 0))?;
+        let mut text = String::new();
+        for part in parts.try_iter()? {
+            text.push_str(part?.cast::<PyString>()?.to_str()?);
         }
         Ok(text)
     }
@@ -150,17 +168,29 @@ impl Engine {
     }
 
     /// Writes out what the interpreter still holds back, and gives tasks that come later the real streams again.
-    pub(crate) fn flush(&self, py: Python<'_>) {
+    pub(crate) fn flush(&mut self, py: Python<'_>) {
         let sys = self.sys.bind(py);
-        for (name, stream) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
+        for ((name, descriptor), stream) in STREAMS.iter().zip(&mut self.streams) {
+            let current = sys.getattr(name);
             // A task may have put a stream of its own there, which may hold text and may fail.
-            if let Ok(current) = sys.getattr(name)
-                && !current.is(stream)
+            if let Ok(current) = &current
+                && !current.is(&*stream)
             {
                 let _ = current.call_method0("flush");
-                let _ = sys.setattr(name, stream);
             }
-            let _ = stream.bind(py).call_method0("flush");
+            let flushed = stream.bind(py).call_method0("flush");
+            if flushed.is_err()
+                && let Ok(new) = open_stream(py, &self.open, *descriptor)
+            {
+                // It was closed.
+                *stream = new;
+            }
+            if flushed.is_err()
+                || current.is_ok_and(|current| !current.is(&*stream))
+                || !sys.hasattr(name).unwrap_or(false)
+            {
+                let _ = sys.setattr(name, &*stream);
+            }
         }
     }
 
@@ -215,6 +245,17 @@ impl Raised {
             traceback: engine.traceback(py, &error, &order.program).map(Into::into),
         }
     }
+}
+
+/// A stream on a standard descriptor that does not close it.
+fn open_stream(py: Python<'_>, open: &Py<PyAny>, descriptor: i32) -> PyResult<Py<PyAny>> {
+    let options = PyDict::new(py);
+    // Lines reach the file at once, so that they are there when the task is killed.
+    options.set_item("buffering", 1)?;
+    options.set_item("encoding", "utf-8")?;
+    options.set_item("errors", "backslashreplace")?;
+    options.set_item("closefd", false)?;
+    open.call(py, (descriptor, "w"), Some(&options))
 }
 
 fn unusable(py: Python<'_>, error: PyErr) -> Raised {

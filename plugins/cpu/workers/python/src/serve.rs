@@ -3,10 +3,11 @@
 use crate::engine::Engine;
 use crate::output::Stream;
 use crate::patience::Patience;
-use crate::process::{MemoryLimit, take_socket};
+use crate::process::{MemoryLimit, end_if_forked, has_children, take_socket};
 use potluck_worker_protocol::{Claims, Failure, FrameReader, Order, Ready, Report, receive_claims, write_frame};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+use rustix::process::{Pid, getpid};
 use std::borrow::Cow;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -19,9 +20,10 @@ pub(crate) fn serve(py: Python<'_>) -> PyResult<()> {
     let mut worker = Worker {
         claims,
         engine: Engine::new(py)?,
-        stdout: Stream::stdout(),
-        stderr: Stream::stderr(),
+        stdout: Stream::stdout().map_err(failed)?,
+        stderr: Stream::stderr().map_err(failed)?,
         memory: MemoryLimit::new(),
+        process: getpid(),
     };
     send(&mut socket, &Ready { description: worker.engine.description(py) }).map_err(failed)?;
     let mut reader = FrameReader::default();
@@ -48,6 +50,7 @@ struct Worker {
     stdout: Stream,
     stderr: Stream,
     memory: MemoryLimit,
+    process: Pid,
 }
 
 impl Worker {
@@ -60,12 +63,15 @@ impl Worker {
         let begun = Instant::now();
         let outcome = self.engine.run(py, order);
         let seconds = begun.elapsed().as_secs_f64();
-        self.memory.lift();
+        end_if_forked(self.process);
+        self.memory.release_reserve();
         let outcome = outcome.map_err(|failure| failure.explain(py, &self.engine, order));
+        self.stdout.restore();
+        self.stderr.restore();
         self.engine.flush(py);
         let (stdout, stdout_bytes) = self.stdout.take();
         let (stderr, stderr_bytes) = self.stderr.take();
-        let retire = self.engine.has_other_threads(py);
+        let retire = self.engine.has_other_threads(py) || has_children();
         if !self.claims.finish(slot) {
             // Condemned: the provider has answered for this task, and SIGKILL is on its way.
             wait_for_the_end();

@@ -1,0 +1,74 @@
+//! What /proc tells of a process and of those that it has started.
+//!
+//! A worker is the subreaper of its descendants: whatever they do, sessions and process groups of their own included,
+//! they stay below it as long as it lives.
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Kernel clock ticks per second in /proc/PID/stat: fixed at 100 for user space on Linux.
+const TICKS_PER_SECOND: f64 = 100.0;
+/// Descendants that are looked at in one round; a task that has more is stopped in several.
+const DESCENDANTS_MAX: usize = 4096;
+/// Rounds in which descendants are stopped. Each leaves only those that were started during it.
+const KILL_ROUNDS: usize = 16;
+
+/// Processor time that a process has used, with that of its children that it has waited for.
+pub(super) fn cpu_seconds(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The second field is the program's name in parentheses and may hold anything; utime, stime, cutime and cstime are
+    // fields 14 to 17.
+    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let fields = after_name.split_ascii_whitespace().skip(11).take(4);
+    fields.filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / TICKS_PER_SECOND
+}
+
+/// All processes below a process.
+pub(super) fn descendants(pid: u32) -> Vec<u32> {
+    let mut found = Vec::new();
+    let mut unvisited = vec![pid];
+    while let Some(parent) = unvisited.pop() {
+        for child in children(parent) {
+            if found.len() == DESCENDANTS_MAX {
+                return found;
+            }
+            found.push(child);
+            unvisited.push(child);
+        }
+    }
+    found
+}
+
+/// Stops all processes below a process. While it lives no other process can get one of their numbers in between: those
+/// that have ended stay its children until it reaps them, and it must not run meanwhile.
+pub(super) fn kill_descendants(pid: u32) {
+    let Some(top) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
+    if children(pid).is_empty() {
+        return;
+    }
+    let _ = kill_process(top, Signal::STOP);
+    for _ in 0..KILL_ROUNDS {
+        let running: Vec<u32> = descendants(pid).into_iter().filter(|pid| is_running(*pid)).collect();
+        if running.is_empty() {
+            return;
+        }
+        for pid in running {
+            if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+    }
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    let lists = threads.flatten().filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    lists
+        .flat_map(|list| list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>())
+        .collect()
+}
+
+fn is_running(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+}
