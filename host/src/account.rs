@@ -1,6 +1,7 @@
 //! Counts and durations of a provider's answers, without a lock.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Buckets for each doubling of the duration: percentiles are right to about 12 %.
@@ -8,11 +9,32 @@ const STEPS_PER_DOUBLING: u64 = 8;
 /// From 0 nanoseconds to far over an hour.
 const BUCKETS: usize = 48 * STEPS_PER_DOUBLING as usize;
 
+/// Of the answers that are given at once, one in this many is timed.
+const SAMPLED_EVERY: u32 = 8;
+/// Threads that count in places of their own; more share them.
+const SHARDS: usize = 16;
+
+thread_local! {
+    static CALLS_OF_THREAD: Cell<u32> = const { Cell::new(0) };
+    static SHARD_OF_THREAD: usize = NEXT_SHARD.fetch_add(1, Ordering::Relaxed) % SHARDS;
+}
+
+static NEXT_SHARD: AtomicUsize = AtomicUsize::new(0);
+
+/// Counters of some threads, alone in their cache lines: threads that count in one place make each other wait.
+#[derive(Default)]
+#[repr(align(128))]
+struct Shard {
+    calls: AtomicU64,
+    /// Calls that are inside the provider's library.
+    inside: AtomicUsize,
+}
+
 /// What a provider has answered: counts, and durations as a histogram whose buckets grow with the value.
 pub struct Account {
     /// The provider's id.
     pub provider: String,
-    calls: AtomicU64,
+    shards: [Shard; SHARDS],
     errors: AtomicU64,
     buckets: [AtomicU64; BUCKETS],
 }
@@ -22,25 +44,55 @@ impl Account {
     pub fn new(provider: &str) -> Account {
         Account {
             provider: provider.to_owned(),
-            calls: AtomicU64::new(0),
+            shards: Default::default(),
             errors: AtomicU64::new(0),
             buckets: [const { AtomicU64::new(0) }; BUCKETS],
         }
     }
 
-    /// Counts one answer.
-    pub fn record(&self, duration: Duration, ok: bool) {
-        self.calls.fetch_add(1, Ordering::Relaxed);
+    /// Whether the next answer should be timed: looking at the clock twice costs as much as a short answer itself.
+    pub fn is_sampled() -> bool {
+        CALLS_OF_THREAD.with(|calls| {
+            let number = calls.get().wrapping_add(1);
+            calls.set(number);
+            number.is_multiple_of(SAMPLED_EVERY)
+        })
+    }
+
+    /// Counts an answer whose time was not taken.
+    pub fn count(&self, ok: bool) {
+        self.shard().calls.fetch_add(1, Ordering::Relaxed);
         if !ok {
             self.errors.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Counts one answer.
+    pub fn record(&self, duration: Duration, ok: bool) {
+        self.count(ok);
         let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         self.buckets[bucket(nanoseconds)].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Notes that this thread enters the provider's library; returns where it has to be noted that it has left.
+    pub fn enter(&self) -> &AtomicUsize {
+        let inside = &self.shard().inside;
+        inside.fetch_add(1, Ordering::SeqCst);
+        inside
+    }
+
+    /// Calls that are inside the library.
+    pub fn inside(&self) -> usize {
+        self.shards.iter().map(|shard| shard.inside.load(Ordering::SeqCst)).sum()
+    }
+
+    fn shard(&self) -> &Shard {
+        &self.shards[SHARD_OF_THREAD.with(|shard| *shard)]
+    }
+
     /// Answers given.
     pub fn calls(&self) -> u64 {
-        self.calls.load(Ordering::Relaxed)
+        self.shards.iter().map(|shard| shard.calls.load(Ordering::Relaxed)).sum()
     }
 
     /// How many of them were errors.

@@ -27,8 +27,6 @@ pub struct Plugin {
     /// Null until `create` has succeeded and after `destroy`.
     instance: AtomicPtr<c_void>,
     table: Option<&'static PluginTable>,
-    /// Calls that are inside the library, so that it is not destroyed under them.
-    inside: AtomicUsize,
     account: Arc<Account>,
     /// State and reason; a leaf lock.
     life: Mutex<(PluginState, Option<String>)>,
@@ -66,7 +64,6 @@ impl Plugin {
             path,
             instance: AtomicPtr::default(),
             table,
-            inside: AtomicUsize::new(0),
             account: Arc::new(Account::new(&config.id)),
             life: Mutex::new((if table.is_some() { PluginState::Loaded } else { PluginState::Declared }, None)),
         });
@@ -119,7 +116,7 @@ impl Plugin {
             let text = format!("the provider {} is stopped", self.id);
             return Ok(Response::error(&ProviderError::new(ProviderError::NODE_STOPPING, text)));
         };
-        let started = Instant::now();
+        let started = Account::is_sampled().then(Instant::now);
         let mut frame = Frame {
             call: Call {
                 struct_size: size_of::<Call>() as u32,
@@ -131,7 +128,6 @@ impl Plugin {
                 defer: defer_call,
             },
             account: &self.account,
-            started,
             defer,
             pending: None,
         };
@@ -153,20 +149,27 @@ impl Plugin {
                 Err(pending)
             }
             (ANSWERED, None) if out.reply != REPLY_DROPPED => {
-                self.account.record(started.elapsed(), out.reply == REPLY_OK);
+                self.answered(started, out.reply == REPLY_OK);
                 Ok(Response { reply: out.reply, json: out.json, attachment: out.attachment })
             }
             (ANSWERED | DEFERRED, None) => {
-                self.account.record(started.elapsed(), false);
+                self.answered(started, false);
                 Ok(Response::dropped_by(&self.id))
             }
             (_, None) => {
                 let text = out.json.to_text();
                 self.degrade(&format!("it panicked in {message_type}: {text}"));
-                self.account.record(started.elapsed(), false);
+                self.answered(started, false);
                 let text = format!("the provider {} panicked in {message_type}: {text}", self.id);
                 Ok(Response::error(&ProviderError::new(ProviderError::PROVIDER_PANICKED, text)))
             }
+        }
+    }
+
+    fn answered(&self, started: Option<Instant>, ok: bool) {
+        match started {
+            Some(started) => self.account.record(started.elapsed(), ok),
+            None => self.account.count(ok),
         }
     }
 
@@ -249,29 +252,29 @@ impl Plugin {
         unsafe { (table.stop)(instance) };
         self.instance.store(std::ptr::null_mut(), Ordering::SeqCst);
         *self.life.lock() = (PluginState::Stopped, None);
-        if self.inside.load(Ordering::SeqCst) == 0 {
+        if self.account.inside() == 0 {
             // SAFETY: `enter` counts itself in before it looks at the instance, so nobody has it any more.
             unsafe { (table.destroy)(instance) };
         }
     }
 
     fn enter(&self) -> Option<(&'static PluginTable, Inside<'_>)> {
-        self.inside.fetch_add(1, Ordering::SeqCst);
-        let guard = Inside { plugin: self, instance: self.instance.load(Ordering::SeqCst) };
-        (!guard.instance.is_null()).then_some(())?;
-        Some((self.table?, guard))
+        let table = self.table?;
+        let inside = self.account.enter();
+        let guard = Inside { inside, instance: self.instance.load(Ordering::SeqCst) };
+        (!guard.instance.is_null()).then_some((table, guard))
     }
 }
 
-/// A call inside the library.
+/// A call inside the library, which is not destroyed under it.
 struct Inside<'a> {
-    plugin: &'a Plugin,
+    inside: &'a AtomicUsize,
     instance: *mut c_void,
 }
 
 impl Drop for Inside<'_> {
     fn drop(&mut self) {
-        self.plugin.inside.fetch_sub(1, Ordering::SeqCst);
+        self.inside.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -280,7 +283,6 @@ impl Drop for Inside<'_> {
 struct Frame<'a> {
     call: Call,
     account: &'a Arc<Account>,
-    started: Instant,
     defer: &'a mut dyn FnMut(Arc<Account>, Instant) -> Arc<PendingCall>,
     pending: Option<Arc<PendingCall>>,
 }
@@ -288,7 +290,7 @@ struct Frame<'a> {
 unsafe extern "C" fn defer_call(call: *mut Call) -> Completion {
     // SAFETY: the call is the first field of a `Frame` that lives until `handle` returns.
     let frame = unsafe { &mut *call.cast::<Frame<'_>>() };
-    let pending = (frame.defer)(Arc::clone(frame.account), frame.started);
+    let pending = (frame.defer)(Arc::clone(frame.account), Instant::now());
     frame.pending = Some(Arc::clone(&pending));
     pending.into_completion()
 }

@@ -79,6 +79,20 @@ impl Replies {
         }
     }
 
+    /// Notes that a request will be answered later: where the answer goes, and the number of the pending call.
+    fn expect(&mut self, id: Option<&str>) -> (Address, u64) {
+        self.in_flight += 1;
+        self.next_pending += 1;
+        let address = match id {
+            Some(id) => Address::Id(id.to_owned()),
+            None => {
+                self.ordered.push_back(None);
+                Address::Order(self.first_ordered + self.ordered.len() as u64 - 1)
+            }
+        };
+        (address, self.next_pending)
+    }
+
     fn deliver(&mut self, address: &Address, response: Response) {
         self.in_flight -= 1;
         match address {
@@ -149,9 +163,9 @@ impl Connection {
                 (!replies.is_busy(), !replies.buffer.is_empty(), replies.in_flight)
             };
             if readable {
-                match self.stream.try_read_buf(inbox.space()) {
-                    Ok(0) => return Ok(()),
-                    Ok(_) => {
+                match inbox.read_from(&self.stream)? {
+                    Some(0) => return Ok(()),
+                    Some(_) => {
                         last_bytes = Instant::now();
                         reads = reads.wrapping_add(1);
                         if reads.is_multiple_of(READS_BEFORE_YIELD) {
@@ -159,8 +173,7 @@ impl Connection {
                         }
                         continue;
                     }
-                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                    Err(error) => return Err(error),
+                    None => {}
                 }
             }
             // Nothing to do but wait: the next lines are off the hot path.
@@ -193,57 +206,49 @@ impl Connection {
     /// Handles every whole frame that has arrived, as far as replies find room; returns how many.
     fn handle_frames(self: &Arc<Connection>, node: &Arc<Node>, inbox: &mut Inbox) -> Result<usize, FrameError> {
         let mut handled = 0;
-        while !self.out.lock().is_busy() {
+        let mut busy = self.out.lock().is_busy();
+        while !busy {
             let Some(place) = inbox.next_frame()? else { break };
-            let (json, attachment) = inbox.frame(&place);
-            self.handle(node, json, attachment);
+            let (json, attachment) = inbox.frame(&place)?;
+            busy = self.handle(node, json, attachment);
             handled += 1;
         }
         Ok(handled)
     }
 
-    fn handle(self: &Arc<Connection>, node: &Arc<Node>, json: &str, attachment: &[u8]) {
+    /// Handles one request; returns whether no more should be read for the moment.
+    fn handle(self: &Arc<Connection>, node: &Arc<Node>, json: &str, attachment: &[u8]) -> bool {
         let scanned = Envelope::scan(json);
         let id = scanned.as_ref().ok().and_then(|envelope| envelope.id);
-        let (pending_number, order) = {
-            let mut replies = self.out.lock();
-            replies.in_flight += 1;
-            if id.is_none() {
-                replies.ordered.push_back(None);
-            }
-            replies.next_pending += 1;
-            (replies.next_pending, replies.first_ordered + replies.ordered.len() as u64)
-        };
-        let address = || id.map_or_else(|| Address::Order(order - 1), |id| Address::Id(id.to_owned()));
+        let mut deferred = None;
         let dispatched = match &scanned {
             Ok(envelope) if envelope.message_type == "CANCEL_CALL" => Dispatch::Ready(self.cancel_call(json)),
             Ok(envelope) => {
                 // Both ends are loopback (the server sees to that), so this is the user of this machine.
                 let incoming = Incoming { json, attachment, caller: Caller::Local };
-                router::route(node, envelope, incoming, &mut || self.sink(address(), pending_number))
+                router::route(node, envelope, incoming, &mut || {
+                    let (address, number) = self.out.lock().expect(id);
+                    deferred = Some(number);
+                    self.sink(address, number)
+                })
             }
             Err(error) => Dispatch::Ready(Response::error(&frame::invalid(error))),
         };
+        let mut replies = self.out.lock();
         match dispatched {
-            Dispatch::Ready(response) => {
-                let mut replies = self.out.lock();
-                // The fast way: no address is made when nothing stands between this reply and the buffer.
-                match id {
-                    Some(id) => {
-                        replies.in_flight -= 1;
-                        replies.write(Some(id), &response);
-                    }
-                    None => replies.deliver(&Address::Order(order - 1), response),
-                }
-            }
+            // Straight into the buffer, unless an earlier request without id is still to be answered.
+            Dispatch::Ready(response) if id.is_some() || replies.ordered.is_empty() => replies.write(id, &response),
+            Dispatch::Ready(response) => replies.ordered.push_back(Some(response)),
             Dispatch::Pending(pending) => {
-                let mut replies = self.out.lock();
                 // Unless it was answered meanwhile.
-                if !pending.is_answered() {
-                    replies.pending.insert(pending_number, (id.map(str::to_owned), pending));
+                if let Some(number) = deferred
+                    && !pending.is_answered()
+                {
+                    replies.pending.insert(number, (id.map(str::to_owned), pending));
                 }
             }
         }
+        replies.is_busy()
     }
 
     /// The client does not wait for one of its requests any more.

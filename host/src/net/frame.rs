@@ -2,14 +2,19 @@
 
 use potluck_sdk::envelope::{Envelope, EnvelopeError};
 use potluck_sdk::message::{ATTACHMENT_BYTES_MAX, FRAME_BYTES_MAX};
+use rustix::buffer::spare_capacity;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
 
 const HEADER_BYTES: usize = 4;
 /// A frame up to this size is not counted against the budget: it costs no more than the connection itself.
 const SMALL_FRAME_BYTES: usize = 4 << 10;
-/// How much is read at a time.
-const READ_BYTES: usize = 64 << 10;
+/// How much is read at a time: little at first, which is enough for a quiet client, and more while reads are full.
+const READ_BYTES_FIRST: usize = 4 << 10;
+const READ_BYTES_LAST: usize = 64 << 10;
 
 /// Why a connection cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +75,8 @@ pub struct Inbox {
     buffer: Vec<u8>,
     /// Where the unread bytes begin.
     start: usize,
+    /// How much to read next time.
+    read_bytes: usize,
     /// The frame that is arriving, once its length is known.
     arriving: Option<Arriving>,
     budget: Option<Arc<FrameBudget>>,
@@ -93,21 +100,51 @@ pub struct FramePlace {
 impl Inbox {
     /// For a listener: bounded by a budget, and wary of other protocols.
     pub fn listening(budget: Arc<FrameBudget>) -> Inbox {
-        Inbox { buffer: Vec::new(), start: 0, arriving: None, budget: Some(budget), listening: true }
+        Inbox { budget: Some(budget), listening: true, ..Inbox::connecting() }
     }
 
     /// For a connection that this process opened.
     pub fn connecting() -> Inbox {
-        Inbox { buffer: Vec::new(), start: 0, arriving: None, budget: None, listening: false }
+        Inbox {
+            buffer: Vec::new(),
+            start: 0,
+            read_bytes: READ_BYTES_FIRST,
+            arriving: None,
+            budget: None,
+            listening: false,
+        }
     }
 
-    /// Where to read the next bytes to.
-    pub fn space(&mut self) -> &mut Vec<u8> {
+    /// Reads what the socket has, without waiting; nothing when it has nothing, 0 at its end.
+    pub fn read_from(&mut self, stream: &TcpStream) -> std::io::Result<Option<usize>> {
+        let space = self.space();
+        let mut read = None;
+        let tried = stream.try_io(Interest::READABLE, || {
+            let count = rustix::io::read(stream, spare_capacity(&mut *space))?;
+            read = Some(count);
+            // A short read has emptied the socket. Saying so now saves the call that would find it out; whatever comes
+            // later wakes the connection anew.
+            if count > 0 && space.len() < space.capacity() { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        match (read, tried) {
+            (Some(count), _) => {
+                if self.buffer.len() == self.buffer.capacity() {
+                    self.read_bytes = (2 * self.read_bytes).min(READ_BYTES_LAST);
+                }
+                Ok(Some(count))
+            }
+            (None, Err(error)) if error.kind() != ErrorKind::WouldBlock => Err(error),
+            (None, _) => Ok(None),
+        }
+    }
+
+    /// Where the next bytes go.
+    fn space(&mut self) -> &mut Vec<u8> {
         if self.start > 0 {
             self.buffer.drain(..self.start);
             self.start = 0;
         }
-        self.buffer.reserve(READ_BYTES);
+        self.buffer.reserve(self.read_bytes);
         &mut self.buffer
     }
 
@@ -117,8 +154,9 @@ impl Inbox {
             self.buffer.drain(..self.start);
             self.start = 0;
         }
-        if self.buffer.capacity() > 2 * self.buffer.len().max(SMALL_FRAME_BYTES) || self.buffer.is_empty() {
-            self.buffer.shrink_to(0);
+        if self.buffer.capacity() > 2 * self.buffer.len().max(READ_BYTES_FIRST) {
+            self.buffer.shrink_to(READ_BYTES_FIRST);
+            self.read_bytes = READ_BYTES_FIRST;
         }
     }
 
@@ -156,9 +194,7 @@ impl Inbox {
         let attachment_length = match arriving.attachment_length {
             Some(length) => length,
             None => {
-                let json = std::str::from_utf8(&unread[HEADER_BYTES..json_end]).map_err(|_| FrameError::NotUtf8)?;
-                // A text that is no message announces nothing; whoever handles it says what is wrong.
-                let announced = Envelope::scan(json).map_or(0, |envelope| envelope.attachment_length);
+                let announced = announced_attachment(&unread[HEADER_BYTES..json_end])?;
                 if announced > ATTACHMENT_BYTES_MAX {
                     return Err(FrameError::AttachmentTooLarge(announced));
                 }
@@ -183,9 +219,9 @@ impl Inbox {
     }
 
     /// The JSON text and the attachment of a frame. Valid until [`Inbox::space`] or [`Inbox::rest`].
-    pub fn frame(&self, place: &FramePlace) -> (&str, &[u8]) {
-        let json = std::str::from_utf8(&self.buffer[place.json.0..place.json.1]).unwrap_or_default();
-        (json, &self.buffer[place.attachment.0..place.attachment.1])
+    pub fn frame(&self, place: &FramePlace) -> Result<(&str, &[u8]), FrameError> {
+        let json = std::str::from_utf8(&self.buffer[place.json.0..place.json.1]).map_err(|_| FrameError::NotUtf8)?;
+        Ok((json, &self.buffer[place.attachment.0..place.attachment.1]))
     }
 
     fn reserve(&self, bytes: usize) -> Result<Option<Reservation>, FrameError> {
@@ -194,6 +230,17 @@ impl Inbox {
             _ => Ok(None),
         }
     }
+}
+
+/// How many bytes a message announces behind itself. Most announce none, and a search for the word is much cheaper than
+/// reading the message's outline, which is done once more by whoever handles it.
+fn announced_attachment(json: &[u8]) -> Result<u64, FrameError> {
+    if memchr::memmem::find(json, b"\"attachment\"").is_none() {
+        return Ok(0);
+    }
+    let json = std::str::from_utf8(json).map_err(|_| FrameError::NotUtf8)?;
+    // A text that is no message announces nothing; whoever handles it says what is wrong.
+    Ok(Envelope::scan(json).map_or(0, |envelope| envelope.attachment_length))
 }
 
 /// Writes a frame: `json` is an object without `id` and `attachment`, `id` the JSON text of one.
@@ -259,7 +306,7 @@ mod tests {
             for part in [&bytes[..cut], &bytes[cut..]] {
                 inbox.space().extend_from_slice(part);
                 while let Some(place) = inbox.next_frame().unwrap() {
-                    let (json, attachment) = inbox.frame(&place);
+                    let (json, attachment) = inbox.frame(&place).unwrap();
                     frames.push((json.to_owned(), attachment.to_vec()));
                 }
                 inbox.rest();
@@ -278,7 +325,6 @@ mod tests {
             (&[0xff, 0xff, 0xff, 0xff], "not a frame"),
             (&[0, 0, 0, 0], "length 0"),
             (&[0x08, 0, 0, 0], "over the limit"),
-            (&[0, 0, 0, 2, 0xff, 0xfe], "not UTF-8"),
             (b"\0\0\0\x19{\"attachment\":1000000000}", "attachment"),
         ] {
             let mut inbox = inbox();
@@ -286,6 +332,14 @@ mod tests {
             let error = inbox.next_frame().err().unwrap().to_string();
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_refused() {
+        let mut inbox = inbox();
+        inbox.space().extend_from_slice(&[0, 0, 0, 2, 0xff, 0xfe]);
+        let place = inbox.next_frame().unwrap().unwrap();
+        assert!(matches!(inbox.frame(&place), Err(FrameError::NotUtf8)));
     }
 
     #[test]

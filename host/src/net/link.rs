@@ -151,7 +151,7 @@ impl Link {
         let mut pinged = false;
         loop {
             while let Some(place) = inbox.next_frame().map_err(std::io::Error::other)? {
-                let (json, attachment) = inbox.frame(&place);
+                let (json, attachment) = inbox.frame(&place).map_err(std::io::Error::other)?;
                 self.receive(json, attachment)?;
             }
             inbox.rest();
@@ -175,11 +175,10 @@ impl Link {
                 }
                 ready = stream.readable() => {
                     ready?;
-                    match stream.try_read_buf(inbox.space()) {
-                        Ok(0) => return Ok(()),
-                        Ok(_) => (last_bytes, pinged) = (Instant::now(), false),
-                        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                        Err(error) => return Err(error),
+                    match inbox.read_from(stream)? {
+                        Some(0) => return Ok(()),
+                        Some(_) => (last_bytes, pinged) = (Instant::now(), false),
+                        None => {}
                     }
                 }
                 ready = stream.writable(), if unsent => ready?,

@@ -7,6 +7,9 @@ use tokio::sync::Notify;
 /// A buffer larger than this is given back to the allocator once it is empty.
 const KEPT_BYTES: usize = 64 << 10;
 
+/// What a buffer keeps while nothing is sent.
+const RESTING_BYTES: usize = 4 << 10;
+
 /// Bytes on their way into a socket.
 #[derive(Default)]
 pub struct Buffer {
@@ -53,10 +56,10 @@ impl Buffer {
         Ok(())
     }
 
-    /// Gives back all memory of an empty buffer.
+    /// Gives back memory that is not needed while nothing is sent.
     pub fn rest(&mut self) {
-        if self.is_empty() {
-            *self = Buffer::default();
+        if self.is_empty() && self.bytes.capacity() > RESTING_BYTES {
+            *self = Buffer { bytes: Vec::with_capacity(RESTING_BYTES), sent: 0 };
         }
     }
 }
