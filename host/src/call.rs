@@ -49,6 +49,11 @@ pub struct Response {
 }
 
 impl Response {
+    /// Bytes of the answer.
+    pub fn byte_count(&self) -> usize {
+        self.json.as_bytes().len() + self.attachment.as_bytes().len()
+    }
+
     /// An answer without attachment.
     pub fn ok(json: impl Into<Vec<u8>>) -> Response {
         Response { reply: REPLY_OK, json: json.into().into(), attachment: Buffer::EMPTY }

@@ -44,6 +44,8 @@ struct Replies {
     buffer: Buffer,
     /// Requests without id, in order: those that have been answered wait for those before them.
     ordered: VecDeque<Option<Response>>,
+    /// Bytes of those answers.
+    held_bytes: usize,
     /// Number of the first of `ordered`.
     first_ordered: u64,
     /// Calls that were deferred, by a number of their own, to tell them when the client goes away; with the request's id.
@@ -100,10 +102,12 @@ impl Replies {
             Address::Order(number) => {
                 let index = (number - self.first_ordered) as usize;
                 if let Some(slot) = self.ordered.get_mut(index) {
+                    self.held_bytes += response.byte_count();
                     *slot = Some(response);
                 }
                 while let Some(Some(_)) = self.ordered.front() {
                     if let Some(Some(response)) = self.ordered.pop_front() {
+                        self.held_bytes -= response.byte_count();
                         self.write(None, &response);
                     }
                     self.first_ordered += 1;
@@ -113,7 +117,8 @@ impl Replies {
     }
 
     fn is_busy(&self) -> bool {
-        self.in_flight >= IN_FLIGHT_MAX || self.buffer.len() >= UNREAD_REPLY_BYTES_MAX
+        self.in_flight.max(self.ordered.len()) >= IN_FLIGHT_MAX
+            || self.buffer.len() + self.held_bytes >= UNREAD_REPLY_BYTES_MAX
     }
 }
 
@@ -238,7 +243,10 @@ impl Connection {
         match dispatched {
             // Straight into the buffer, unless an earlier request without id is still to be answered.
             Dispatch::Ready(response) if id.is_some() || replies.ordered.is_empty() => replies.write(id, &response),
-            Dispatch::Ready(response) => replies.ordered.push_back(Some(response)),
+            Dispatch::Ready(response) => {
+                replies.held_bytes += response.byte_count();
+                replies.ordered.push_back(Some(response));
+            }
             Dispatch::Pending(pending) => {
                 // Unless it was answered meanwhile.
                 if let Some(number) = deferred

@@ -83,7 +83,7 @@ impl Provider for Cpu {
             ProviderError::new("supervisor_failed", format!("the worker pool cannot be started: {error}"))
         })?;
         // Before the node registers anywhere: a peer that does not know how many workers this one has sends it nothing.
-        host.publish(LOAD_TOPIC, &report(pool.load(), true));
+        host.publish(LOAD_TOPIC, &report(pool.load(), false));
         host.subscribe(PEERS_TOPIC);
         let jobs = Arc::new(Jobs::new(host, node, settings, pool));
         Ok(Cpu { jobs, supervisor: Mutex::new(Some(supervisor)) })

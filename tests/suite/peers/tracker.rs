@@ -4,6 +4,8 @@ use super::registered;
 use potluck_tests::{TestNode, with};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::io::Read;
+use std::net::TcpListener;
 
 fn assert_error(reply: &Value, text: &str) {
     assert_eq!((&reply["type"], &reply["error"]), (&json!("ERROR"), &json!(text)), "{reply:#}");
@@ -136,4 +138,19 @@ fn whoever_watches_the_table_gets_all_of_it_and_then_the_changes() {
         let table = wire.call(json!({ "type": "WATCH_PEERS", "epoch": epoch, "version": version }));
         assert_eq!((&table["full"], ports(&table)), (&json!(true), vec![7002]), "{table:#}");
     }
+}
+
+#[test]
+fn a_peer_registers_with_its_number_of_workers() {
+    // Without it nobody would send the peer a task before its next heartbeat.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let tracker = listener.local_addr().unwrap().to_string();
+    let _peer = TestNode::peer().cpu("workers = 3").tracker(tracker).start();
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).unwrap();
+    let mut body = vec![0; u32::from_be_bytes(length) as usize];
+    stream.read_exact(&mut body).unwrap();
+    let message: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!((&message["type"], &message["workers"]), (&json!("REGISTER"), &json!(3)), "{message:#}");
 }

@@ -19,7 +19,7 @@ impl State {
             let worker = if self.busy() < self.sizes.slots {
                 self.idle_worker(&submitter)
             } else if ahead_allowed {
-                self.busy_worker_with_room(&submitter)
+                self.busy_worker_with_room(&submitter, now)
             } else {
                 None
             };
@@ -68,10 +68,14 @@ impl State {
         }
     }
 
-    fn busy_worker_with_room(&self, submitter: &Arc<str>) -> Option<WorkerId> {
+    fn busy_worker_with_room(&self, submitter: &Arc<str>, now: Instant) -> Option<WorkerId> {
         self.workers
             .values()
             .filter(|worker| worker.has_room() && worker.submitter.as_ref() == Some(submitter))
+            // What would be sent to one that is stuck would be taken back at the next look, again and again.
+            .filter(|worker| {
+                worker.sent.front().is_none_or(|head| now.saturating_duration_since(head.head_since) < STUCK_AFTER)
+            })
             // A task with a limit on its processor time is alone with its worker, so that what it uses can be told.
             .filter(|worker| {
                 worker

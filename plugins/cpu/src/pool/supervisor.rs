@@ -67,8 +67,9 @@ pub(crate) fn start(
             counts: Counts::default(),
             awake_until: Some(now),
             last_activity: now,
-            load_changed: true,
-            load_announced: true,
+            // Whoever starts the pool reports its first load.
+            load_changed: false,
+            load_announced: false,
             stopping: false,
         }),
         waker,
@@ -145,6 +146,10 @@ impl Supervisor {
             let done = state.stopping && state.attempts.is_empty();
             if done {
                 self.pool.drained.notify_all();
+                // A worker that was being started while the others were dismissed.
+                for worker in state.workers.values_mut().filter(|worker| !worker.doomed) {
+                    worker.kill();
+                }
             }
             let gone = done && state.workers.values().all(|worker| worker.doomed);
             if gone {

@@ -64,7 +64,9 @@ impl Worker {
         let outcome = self.engine.run(py, order);
         let seconds = begun.elapsed().as_secs_f64();
         end_if_forked(self.process);
-        self.memory.release_reserve();
+        if outcome.is_err() {
+            self.memory.release_reserve();
+        }
         let outcome = outcome.map_err(|failure| failure.explain(py, &self.engine, order));
         self.stdout.restore();
         self.stderr.restore();
