@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::estimates::Estimates;
 use crate::job::{Answer, Ended, Job, JobId, JobState, Whereabouts, backoff};
 use crate::placement::{Placed, Placement};
-use crate::pool::{Attempt, Pool, Stop};
+use crate::pool::{Attempt, Failed, Pool, Stop};
 use crate::statistics::Statistics;
 use crate::task::Task;
 use parking_lot::Mutex;
@@ -157,13 +157,16 @@ impl Jobs {
     }
 
     /// An attempt has ended: the job is answered, or tried again. `begun` tells whether it counts.
-    pub(crate) fn ended(self: &Arc<Jobs>, job: &Arc<Job>, ended: Ended, begun: bool) {
+    pub(crate) fn ended(self: &Arc<Jobs>, job: &Arc<Job>, mut ended: Ended, begun: bool) {
         let (attempts, cancelled) = {
             let mut state = job.state.lock();
             state.attempts += u32::from(begun);
             state.whereabouts = Whereabouts::Nowhere;
             (state.attempts, state.cancelled)
         };
+        if cancelled && ended.may_be_retried(&self.own_address) && job.task.max_retries > 0 {
+            ended.verdict = Err(Failed::new(outcome::CANCELLED, "Task cancelled"));
+        }
         let pause = backoff(attempts);
         let again = ended.may_be_retried(&self.own_address)
             && attempts <= job.task.max_retries
@@ -219,7 +222,8 @@ impl Jobs {
         };
         match whereabouts {
             // A run that is stopped counts and is answered by the pool; one that has just ended answers by itself.
-            Whereabouts::Here(attempt) => return self.pool.stop(attempt, Stop::Cancelled),
+            // With retries left it is not over: there will be no further run, and `ended` says why.
+            Whereabouts::Here(attempt) => return self.pool.stop(attempt, Stop::Cancelled) || job.task.max_retries > 0,
             Whereabouts::There { placed, remote_id } => remote::cancel(self, &placed, &remote_id),
             Whereabouts::Nowhere => {}
         }
