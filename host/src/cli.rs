@@ -1,8 +1,12 @@
 //! The command line: definitions only. What each command does is in [`crate::commands`].
 
+mod help;
+mod runtime;
+
 use crate::commands::values::{Member, byte_size, host_port, member, seconds};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use runtime::RuntimeName;
 use std::path::PathBuf;
 
 /// Port of a peer, when nothing else is said.
@@ -34,17 +38,17 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the tracker of a pool: it knows which peers are there and how busy they are
-    #[command(after_help = TRACKER_HELP)]
+    #[command(after_help = help::TRACKER_HELP)]
     Tracker(TrackerArgs),
     /// Run a peer: it offers what its plugins.toml names
-    #[command(after_help = PEER_HELP)]
+    #[command(after_help = help::PEER_HELP)]
     Peer(PeerArgs),
     /// Run a function of a Python program on the pool and print what it returns
-    #[command(after_help = CPU_HELP)]
+    #[command(after_help = help::CPU_HELP)]
     Cpu(Box<CpuArgs>),
     /// Run many tasks, one a line of a file; results come in the order of the file
-    #[command(after_help = BATCH_HELP)]
-    Batch(BatchArgs),
+    #[command(after_help = help::BATCH_HELP)]
+    Batch(Box<BatchArgs>),
     /// Stop a queued or running task
     Cancel(CancelArgs),
     /// Store a value in the node's memory
@@ -61,15 +65,21 @@ pub(crate) enum Command {
     Peers,
     /// List a node's plugins and how they fare
     Plugins,
+    /// Install, list and remove the images that sandboxed Python runs in
+    #[command(after_help = help::SANDBOX_HELP)]
+    Sandbox(SandboxArgs),
+    /// Check this installation and its node: what works, what protects, and what to do about the rest
+    #[command(after_help = help::DOCTOR_HELP)]
+    Doctor(DoctorArgs),
     /// Send any message and print the reply
-    #[command(after_help = SEND_HELP)]
+    #[command(after_help = help::SEND_HELP)]
     Send(SendArgs),
     /// Follow what happens on a node, until Ctrl-C
     Events(EventsArgs),
     /// Check a running node from outside
     Selftest,
     /// Print the completion script of a shell
-    #[command(after_help = COMPLETIONS_HELP)]
+    #[command(after_help = help::COMPLETIONS_HELP)]
     Completions(CompletionsArgs),
 }
 
@@ -116,12 +126,16 @@ pub(crate) struct PeerArgs {
 #[derive(Debug, Args)]
 pub(crate) struct CpuArgs {
     /// The program's text
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, required_unless_present = "file")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, required_unless_present_any = ["file", "module"])]
     pub(crate) program: Option<String>,
 
     /// The file with the program; `-` is standard input
     #[arg(long, value_name = "FILE", conflicts_with = "program")]
     pub(crate) file: Option<PathBuf>,
+
+    /// The guest to run instead of a program: a .wasm file of 8 MiB at most
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["program", "file"])]
+    pub(crate) module: Option<PathBuf>,
 
     /// The function to call
     #[arg(long, value_name = "NAME", default_value = "main")]
@@ -131,9 +145,13 @@ pub(crate) struct CpuArgs {
     #[arg(long, value_name = "JSON", allow_hyphen_values = true)]
     pub(crate) args: Option<String>,
 
-    /// What runs the program [default: python]
-    #[arg(long, value_name = "NAME")]
+    /// What runs it [default: wasm with --module, sandbox with --image, else python]
+    #[arg(long, value_name = "NAME", value_parser = RuntimeName)]
     pub(crate) runtime: Option<String>,
+
+    /// The image that sandboxed Python runs in [default: python; `potluck sandbox list` shows what there is]
+    #[arg(long, value_name = "NAME", conflicts_with = "module")]
+    pub(crate) image: Option<String>,
 
     /// Keep the task on this node: no other peer and no tracker learns of it
     #[arg(long)]
@@ -167,13 +185,25 @@ pub(crate) struct CpuArgs {
     #[arg(long, value_name = "BYTES", value_parser = byte_size)]
     pub(crate) output_limit: Option<u64>,
 
-    /// Use an interpreter that nobody has used before and nobody uses afterwards
+    /// Use an interpreter that nobody has used before and nobody uses afterwards, as `sandbox` and `wasm` always do
     #[arg(long)]
     pub(crate) isolated: bool,
 
     /// How long the task is expected to run [default: learned from earlier runs]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) estimated_time: Option<f64>,
+
+    /// Save the files that the task hands back, in this folder [default: the current one]
+    #[arg(long, value_name = "FOLDER", num_args = 0..=1, default_missing_value = ".")]
+    pub(crate) save_files: Option<PathBuf>,
+
+    /// Let --save-files replace files that are there
+    #[arg(long, requires = "save_files")]
+    pub(crate) force: bool,
+
+    /// Say also which peer and runtime ran the task, for how long, and whether it was deterministic
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
 }
 
 #[derive(Debug, Args)]
@@ -194,9 +224,45 @@ pub(crate) struct BatchArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "program")]
     pub(crate) file: Option<PathBuf>,
 
+    /// The guest to run, for lines without `program` and `module`: a .wasm file of 8 MiB at most
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["program", "file"])]
+    pub(crate) module: Option<PathBuf>,
+
     /// The function to call, for lines without `function`
     #[arg(long, value_name = "NAME")]
     pub(crate) function: Option<String>,
+
+    /// What runs the tasks, for lines without `runtime` [default: as for `potluck cpu`]
+    #[arg(long, value_name = "NAME", value_parser = RuntimeName)]
+    pub(crate) runtime: Option<String>,
+
+    /// The image that sandboxed Python runs in, for lines without `image`
+    #[arg(long, value_name = "NAME", conflicts_with = "module")]
+    pub(crate) image: Option<String>,
+
+    /// Give a task up after this time, for lines without `timeout`
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) timeout: Option<f64>,
+
+    /// Processor time that a task may use, for lines without `cpu_limit_seconds`
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) cpu_limit: Option<f64>,
+
+    /// Memory that a task may use, such as 512M or 1GiB, for lines without `memory_limit_bytes`
+    #[arg(long, value_name = "BYTES", value_parser = byte_size)]
+    pub(crate) memory_limit: Option<u64>,
+
+    /// What a task may print on stdout and on stderr each, for lines without `output_limit_bytes`
+    #[arg(long, value_name = "BYTES", value_parser = byte_size)]
+    pub(crate) output_limit: Option<u64>,
+
+    /// Save the files that tasks hand back, in a folder for each task below this one
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) save_files: Option<PathBuf>,
+
+    /// Let --save-files replace files that are there
+    #[arg(long, requires = "save_files")]
+    pub(crate) force: bool,
 }
 
 #[derive(Debug, Args)]
@@ -293,54 +359,62 @@ pub(crate) struct EventsArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct SandboxArgs {
+    #[command(subcommand)]
+    pub(crate) command: SandboxCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SandboxCommand {
+    /// Install an image: `science` has numpy, pandas, scipy and matplotlib
+    #[command(after_help = help::SANDBOX_INSTALL_HELP)]
+    Install(SandboxInstallArgs),
+    /// List the images of a node
+    List,
+    /// Remove an image that was installed
+    Remove(SandboxRemoveArgs),
+    /// Show what an image holds, and what its tasks may use
+    #[command(after_help = help::SANDBOX_INFO_HELP)]
+    Info(SandboxInfoArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SandboxInstallArgs {
+    /// Name of the image, such as science
+    #[arg(value_name = "NAME")]
+    pub(crate) image: String,
+
+    /// Take this wheel instead of the package index's, for machines without a network
+    #[arg(long, value_name = "FILE")]
+    pub(crate) wheel: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SandboxRemoveArgs {
+    /// Name of the image
+    #[arg(value_name = "NAME")]
+    pub(crate) image: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SandboxInfoArgs {
+    /// Name of the image
+    #[arg(value_name = "NAME", default_value = "python")]
+    pub(crate) image: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    // Those of a node, since without a running one the doctor looks at what would be started.
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {
     /// The shell
     pub(crate) shell: Shell,
 }
-
-const TRACKER_HELP: &str = "\
-Examples:
-  potluck tracker
-  potluck tracker --port 8890 --data-dir /srv/potluck/tracker
-
-The port is --port, else 8888; 0 takes a free one.";
-
-const PEER_HELP: &str = "\
-Examples:
-  potluck peer
-  potluck peer --port 9001 --tracker 127.0.0.1:8888
-  potluck peer --no-tracker --plugins my-plugins.toml
-
-The port is --port, else the variable PEER_PORT, else 9000; 0 takes a free one.";
-
-const CPU_HELP: &str = "\
-Examples:
-  potluck cpu --program 'def main(x): return x * x' --args '[5]'
-  potluck cpu --file prime_sum.py --args '[1, 100000]' --timeout 10
-  potluck cpu --file word_count.py --function count --args 'to be or not to be'
-  cat job.py | potluck cpu --file - --memory-limit 512M --confidential
-
-What the task prints comes first, then `Result:` and what it returned. Ctrl-C cancels the task.";
-
-const BATCH_HELP: &str = "\
-Examples:
-  potluck batch tasks.jsonl
-  seq 1 1000 | sed 's/.*/{\"args\": [&]}/' | potluck batch - --file factorial.py
-  potluck batch tasks.jsonl --json --jobs 64 > results.jsonl
-
-A line: {\"task_id\": \"a\", \"program\": \"def main(x): return x * x\", \"args\": [5], \"priority\": 2}
-The exit code is 0 only when all tasks succeeded.";
-
-const SEND_HELP: &str = "\
-Examples:
-  potluck send STATUS
-  potluck send SET_MEM key=greeting value='\"hello\"'
-  potluck send CPU_TASK program='def main(x): return -x' args='[5]' --to 127.0.0.1:9001";
-
-const COMPLETIONS_HELP: &str = "\
-Examples:
-  potluck completions bash > ~/.local/share/bash-completion/completions/potluck
-  potluck completions fish > ~/.config/fish/completions/potluck.fish";
 
 #[cfg(test)]
 mod tests {

@@ -5,15 +5,20 @@
 
 mod batch;
 mod cpu;
+mod doctor;
 mod events;
+mod guest;
 mod memory;
 mod node;
 mod peers;
 mod plugins;
+mod runtime_status;
+mod sandbox;
 mod selftest;
 mod send;
 mod session;
 mod status;
+mod task_files;
 pub(crate) mod values;
 
 use crate::cli::{Cli, Command, CompletionsArgs};
@@ -60,7 +65,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Peer(args) => node::peer(node.host, node.port, args),
             Command::Completions(args) => completions(&args),
             Command::Cpu(args) => block_on(cpu::run(&node, *args)),
-            Command::Batch(args) => block_on(batch::run(&node, args)),
+            Command::Batch(args) => block_on(batch::run(&node, *args)),
             Command::Cancel(args) => ask(&node, async |session| cpu::cancel(&session, &args).await),
             Command::SetMem(args) => ask(&node, async |session| memory::set(&session, args).await),
             Command::GetMem(args) => ask(&node, async |session| memory::get(&session, &args).await),
@@ -68,6 +73,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::ListMem(args) => ask(&node, async |session| memory::list(&session, args).await),
             Command::Status => ask(&node, async |session| status::run(&session).await),
             Command::Peers => ask(&node, async |session| peers::run(&session).await),
+            Command::Sandbox(args) => ask(&node, async |session| sandbox::run(&session, args.command).await),
+            Command::Doctor(args) => block_on(doctor::run(&node, args)),
             Command::Plugins => ask(&node, async |session| plugins::run(&session).await),
             Command::Send(args) => ask(&node, async |session| send::run(&session, args).await),
             Command::Events(args) => ask(&node, async |session| events::run(&session, args).await),

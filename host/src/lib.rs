@@ -15,6 +15,7 @@ mod account;
 mod cli;
 mod config;
 mod data_dir;
+mod descriptors;
 mod events;
 mod host_messages;
 mod identity;

@@ -20,7 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 /// Where a peer looks for a tracker when nobody says otherwise.
-const DEFAULT_TRACKER: &str = "127.0.0.1:8888";
+pub(crate) const DEFAULT_TRACKER: &str = "127.0.0.1:8888";
 /// How long leaving the pool may take.
 const LEAVE_LIMIT: Duration = Duration::from_secs(3);
 /// How long the providers may take to stop; each has limits of its own, so this is for one that is stuck.
@@ -58,6 +58,7 @@ pub struct NodeOptions {
 
 /// Runs a node until SIGTERM, SIGINT or an error.
 pub fn run(options: NodeOptions) -> anyhow::Result<()> {
+    crate::descriptors::keep_from_children();
     crate::logging::init();
     raise_descriptor_limit();
     // Two threads serve a small machine; more only where there are more cores to run them.
@@ -175,24 +176,28 @@ fn tracker_address(text: &str) -> anyhow::Result<SocketAddr> {
 }
 
 /// The tree that the program belongs to: `bin/potluck` beside `lib` and `share`.
-fn installation() -> anyhow::Result<PathBuf> {
+pub(crate) fn installation() -> anyhow::Result<PathBuf> {
     let program =
         std::env::current_exe().and_then(|path| path.canonicalize()).context("cannot find the program's own file")?;
     let home = program.parent().and_then(|bin| bin.parent()).context("the program stands in no folder")?;
     Ok(home.to_owned())
 }
 
-/// `--plugins`, else the file in the data directory, else the one that was installed.
 fn read_config(options: &NodeOptions, port: u16, home: &Path) -> anyhow::Result<Config> {
-    if let Some(path) = &options.plugins {
-        return Config::read(path);
-    }
-    if options.role == Role::Tracker {
+    if options.role == Role::Tracker && options.plugins.is_none() {
         return Config::parse(TRACKER_PLUGINS, "the built-in composition of a tracker", home);
     }
-    let data_dir = options.data_dir.clone().or_else(|| data_dir::default_path(port).ok());
+    Config::read(&plugins_file(options.plugins.as_deref(), options.data_dir.as_deref(), port, home))
+}
+
+/// Where a peer's composition is: `--plugins`, else the file in the data directory, else the one that was installed.
+pub(crate) fn plugins_file(plugins: Option<&Path>, data_dir: Option<&Path>, port: u16, home: &Path) -> PathBuf {
+    if let Some(path) = plugins {
+        return path.to_owned();
+    }
+    let data_dir = data_dir.map(Path::to_owned).or_else(|| data_dir::default_path(port).ok());
     let own = data_dir.map(|folder| folder.join("plugins.toml")).filter(|path| path.exists());
-    Config::read(&own.unwrap_or_else(|| home.join("share/plugins.toml")))
+    own.unwrap_or_else(|| home.join("share/plugins.toml"))
 }
 
 /// Tells people on standard output, and programs in `node.json`, that the node serves.

@@ -2,6 +2,7 @@
 //!
 //! Nothing here panics when the reader of a pipe has gone away, as `println!` would.
 
+pub(crate) mod activity;
 pub(crate) mod python_text;
 pub(crate) mod raw_json;
 pub(crate) mod table;

@@ -5,7 +5,9 @@
 #![allow(clippy::unwrap_used, reason = "a helper that fails, fails its test")]
 
 use potluck_sdk::message::cpu::{
-    BatchResult, BatchTask, CancelTask, CpuResult, CpuTask, SchedulerSet, SetScheduler, TaskCancelled,
+    BatchResult, BatchTask, CancelTask, CpuResult, CpuTask, ResultFile, SandboxImage, SandboxImageList, SandboxImages,
+    SandboxInstall, SandboxInstallProgress, SandboxInstalled, SandboxRemove, SandboxRemoved, SchedulerSet,
+    SetScheduler, TaskCancelled,
 };
 use potluck_sdk::message::memory::{
     DeleteMem, GetMem, ListMem, MemDeleted, MemEntry, MemList, MemResponse, MemStored, SetMem,
@@ -36,6 +38,9 @@ fn minimal<'a, T: Deserialize<'a>>(text: &'a str) -> T {
 fn raw(text: &str) -> Box<RawValue> {
     RawValue::from_string(text.to_owned()).unwrap()
 }
+
+/// The name of a guest.
+const SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /// More digits than any number type of Rust's holds.
 const LONG: &str = "123456789012345678901234567890123456789012345678901234567890";
@@ -93,14 +98,16 @@ mod cpu {
             timeout: Some(1.5),
             source_peer: Some("10.0.0.7:9000".into()),
             estimated_time: Some(0.5),
-            runtime: Some("python".into()),
+            runtime: Some("sandbox".into()),
+            image: Some("science".into()),
+            module_sha256: Some(SHA256.into()),
             cpu_limit_seconds: Some(2.0),
             memory_limit_bytes: Some(1 << 30),
             output_limit_bytes: Some(65536),
             isolated: Some(true),
         };
-        let text = r#"{"type":"CPU_TASK","task_id":"T1","program":"def main(n):\n return n","function":"main","args":[LONG],"confidential":true,"priority":-3,"max_retries":2,"timeout":1.5,"source_peer":"10.0.0.7:9000","estimated_time":0.5,"runtime":"python","cpu_limit_seconds":2.0,"memory_limit_bytes":1073741824,"output_limit_bytes":65536,"isolated":true}"#;
-        golden(task, &text.replace("LONG", LONG));
+        let text = r#"{"type":"CPU_TASK","task_id":"T1","program":"def main(n):\n return n","function":"main","args":[LONG],"confidential":true,"priority":-3,"max_retries":2,"timeout":1.5,"source_peer":"10.0.0.7:9000","estimated_time":0.5,"runtime":"sandbox","image":"science","module_sha256":"SHA256","cpu_limit_seconds":2.0,"memory_limit_bytes":1073741824,"output_limit_bytes":65536,"isolated":true}"#;
+        golden(task, &text.replace("LONG", LONG).replace("SHA256", SHA256));
     }
 
     #[test]
@@ -134,6 +141,9 @@ mod cpu {
             cached: false,
             stdout: "hello\n".into(),
             stderr: "".into(),
+            deterministic: None,
+            files: Vec::new(),
+            module_sha256: None,
         };
         let text = r#"{"type":"CPU_RESULT","task_id":"T1","result":LONG,"error":null,"executed_by":"10.0.0.7:9000","runtime":"python","execution_time":0.5,"waiting_time":0.25,"turnaround_time":0.75,"attempts":1,"cached":false,"stdout":"hello\n","stderr":""}"#;
         golden(result, &text.replace("LONG", LONG));
@@ -157,11 +167,42 @@ mod cpu {
             cached: false,
             stdout: "".into(),
             stderr: "oops".into(),
+            deterministic: None,
+            files: Vec::new(),
+            module_sha256: None,
         };
         golden(
             result,
             r#"{"type":"CPU_RESULT","task_id":"T1","result":null,"error":"division by zero","code":"task_failed","error_type":"ZeroDivisionError","traceback":"Traceback","executed_by":"10.0.0.7:9000","runtime":"python","execution_time":0.0,"waiting_time":0.0,"turnaround_time":0.0,"attempts":3,"cached":false,"stdout":"","stderr":"oops"}"#,
         );
+    }
+
+    #[test]
+    fn cpu_result_of_a_sandboxed_run() {
+        let value = raw("[1,2]");
+        let file = |name: &'static str, bytes| ResultFile { name: name.into(), bytes };
+        let result = CpuResult {
+            task_id: "T1".into(),
+            result: Some(&value),
+            error: None,
+            code: None,
+            error_type: None,
+            traceback: None,
+            executed_by: "10.0.0.7:9000".into(),
+            runtime: "wasm".into(),
+            execution_time: 0.5,
+            waiting_time: 0.25,
+            turnaround_time: 0.75,
+            attempts: 1,
+            cached: false,
+            stdout: "".into(),
+            stderr: "".into(),
+            deterministic: Some(false),
+            files: vec![file("figure.png", 20480), file("data/a.csv", 0)],
+            module_sha256: Some(SHA256.into()),
+        };
+        let text = r#"{"type":"CPU_RESULT","task_id":"T1","result":[1,2],"error":null,"executed_by":"10.0.0.7:9000","runtime":"wasm","execution_time":0.5,"waiting_time":0.25,"turnaround_time":0.75,"attempts":1,"cached":false,"stdout":"","stderr":"","deterministic":false,"files":[{"name":"figure.png","bytes":20480},{"name":"data/a.csv","bytes":0}],"module_sha256":"SHA256"}"#;
+        golden(result, &text.replace("SHA256", SHA256));
     }
 
     #[test]
@@ -174,15 +215,18 @@ mod cpu {
             outcome::CPU_LIMIT,
             outcome::MEMORY_LIMIT,
             outcome::OUTPUT_LIMIT,
+            outcome::SCRATCH_LIMIT,
             outcome::RESULT_UNUSABLE,
             outcome::WORKER_DIED,
+            outcome::MODULE_UNKNOWN,
+            outcome::MODULE_INVALID,
             outcome::INVALID_TASK,
             outcome::QUEUE_FULL,
             outcome::RUNTIME_UNAVAILABLE,
         ];
         assert_eq!(
             codes.join(" "),
-            "task_failed timeout cancelled cpu_limit memory_limit output_limit result_unusable worker_died invalid_task queue_full runtime_unavailable"
+            "task_failed timeout cancelled cpu_limit memory_limit output_limit scratch_limit result_unusable worker_died module_unknown module_invalid invalid_task queue_full runtime_unavailable"
         );
     }
 
@@ -230,6 +274,60 @@ mod cpu {
             r#"{"type":"STATUS","status":"OK","algorithm":"PRIORITY"}"#,
         );
         assert!(minimal::<SetScheduler<'_>>(r#"{"type":"SET_SCHEDULER"}"#).algorithm.is_none());
+    }
+
+    fn image() -> SandboxImage {
+        SandboxImage {
+            name: "science".to_owned(),
+            source: "installed".to_owned(),
+            description: "CPython 3.15 with numpy".to_owned(),
+            packages: vec!["numpy 2.4".to_owned()],
+            sha256: SHA256.to_owned(),
+            bytes: 98_000_000,
+            compiled_bytes: 249_000_000,
+        }
+    }
+
+    const IMAGE: &str = r#"{"name":"science","source":"installed","description":"CPython 3.15 with numpy","packages":["numpy 2.4"],"sha256":"SHA256","bytes":98000000,"compiled_bytes":249000000}"#;
+
+    #[test]
+    fn sandbox_images() {
+        golden(SandboxImages {}, r#"{"type":"SANDBOX_IMAGES"}"#);
+        let text = format!(r#"{{"type":"SANDBOX_IMAGES","images":[{IMAGE}]}}"#).replace("SHA256", SHA256);
+        golden(SandboxImageList { images: vec![image()] }, &text);
+    }
+
+    #[test]
+    fn sandbox_install() {
+        golden(
+            SandboxInstall { image: Some("science".into()), wheel: Some("/tmp/wasi.whl".into()) },
+            r#"{"type":"SANDBOX_INSTALL","image":"science","wheel":"/tmp/wasi.whl"}"#,
+        );
+        let least: SandboxInstall<'_> = minimal(r#"{"type":"SANDBOX_INSTALL"}"#);
+        assert!(least.image.is_none() && least.wheel.is_none());
+        let text = format!(r#"{{"type":"SANDBOX_INSTALLED","image":{IMAGE}}}"#).replace("SHA256", SHA256);
+        golden(SandboxInstalled { image: image() }, &text);
+    }
+
+    #[test]
+    fn sandbox_install_progress() {
+        let progress = |phase: &str, fraction| SandboxInstallProgress {
+            image: "science".to_owned(),
+            phase: phase.to_owned(),
+            fraction,
+        };
+        golden(progress("download", None), r#"{"image":"science","phase":"download"}"#);
+        golden(progress("compile", Some(0.5)), r#"{"image":"science","phase":"compile","fraction":0.5}"#);
+    }
+
+    #[test]
+    fn sandbox_remove() {
+        golden(SandboxRemove { image: Some("science".into()) }, r#"{"type":"SANDBOX_REMOVE","image":"science"}"#);
+        assert!(minimal::<SandboxRemove<'_>>(r#"{"type":"SANDBOX_REMOVE"}"#).image.is_none());
+        golden(
+            SandboxRemoved { status: "REMOVED", image: "science" },
+            r#"{"type":"STATUS","status":"REMOVED","image":"science"}"#,
+        );
     }
 }
 

@@ -24,11 +24,21 @@ pub(crate) fn run(workspace: &Workspace, name: Option<&str>, check: bool) -> Res
             eprintln!("{error:#}; going on without that comparison");
         }
     }
+    let competitors = match name {
+        // They are large, and only needed for the one.
+        None | Some("sandbox") => python::competitors(workspace, &interpreter)
+            .inspect_err(|error| eprintln!("{error:#}; going on without other sandboxes"))
+            .ok(),
+        Some(_) => None,
+    };
 
     let mut bench = workspace.program(artifacts.program(PACKAGE, PROGRAM)?);
     bench.args(name).args(check.then_some("--check"));
     bench.env("POTLUCK_DIST", dist.root()).env("POTLUCK_TEST_VENV", &venv);
     bench.env("POTLUCK_BENCH_PYTHON", python::python_of(&venv));
+    if let Some(competitors) = competitors {
+        bench.env("POTLUCK_BENCH_COMPETITORS", competitors);
+    }
     let status = bench.status().context("cannot run potluck-bench")?;
     // Ended by a signal: there is no code to forward.
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))

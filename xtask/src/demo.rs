@@ -6,9 +6,11 @@
 mod batch;
 mod corpus;
 mod count;
+mod guest;
 mod hints;
 mod monte_carlo;
 mod pool;
+mod sandbox;
 mod share;
 mod word_count;
 
@@ -68,6 +70,8 @@ fn work(pool: &mut Pool, dist: &Dist, interpreter: &Interpreter) -> Result<()> {
     pool.wait_until_complete()?;
     let mut share = word_count::run(pool, dist, interpreter)?;
     share.add_all(monte_carlo::run(pool, dist)?);
+    share.add_all(sandbox::run(pool)?);
+    share.add_all(guest::run(pool, dist)?);
     println!("\nWho did the work");
     print!("{}", share.table(pool.peer_addresses()));
     pool.check()

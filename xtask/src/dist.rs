@@ -4,14 +4,21 @@
 //! bin/potluck
 //! lib/plugins/libprovider_memory.so ...
 //! lib/workers/python/potluck_worker.abi3.so
+//! lib/workers/wasm/potluck-worker-wasm
+//! lib/sandbox/python/                      image of the sandbox, with its compiled code
 //! share/plugins.toml
 //! share/guest-examples/
+//! share/guest-examples/wasm/               the guests of those that every machine can build
 //! ```
 //!
 //! A running node maps the libraries of this tree, and to write into a mapped file is to pull the code from under it.
 //! So a file is written beside its place under another name and renamed over it: the node keeps the old one.
 
 use crate::artifacts::{self, Artifacts};
+use crate::guests;
+use crate::prerequisites;
+use crate::python;
+use crate::sandbox;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
@@ -21,6 +28,7 @@ use std::path::{Path, PathBuf};
 
 const HOST: &str = "potluck-host";
 const WORKER: &str = "potluck-worker-python";
+const WASM_WORKER: &str = "potluck-worker-wasm";
 
 /// A tree that is complete.
 pub(crate) struct Dist {
@@ -42,6 +50,11 @@ impl Dist {
         let path = self.root.join("share/guest-examples/python").join(name);
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     }
+
+    /// The file of a guest that was built from `guest-examples`.
+    pub(crate) fn guest(&self, name: &str) -> PathBuf {
+        self.root.join("share/guest-examples/wasm").join(name)
+    }
 }
 
 /// Builds what belongs into the tree, and brings the tree up to date.
@@ -50,12 +63,22 @@ pub(crate) fn build(workspace: &Workspace) -> Result<Dist> {
     if providers.is_empty() {
         bail!("there is no provider under plugins/");
     }
-    let arguments: Vec<&str> = [HOST, WORKER].iter().chain(&providers).flat_map(|name| ["-p", name]).collect();
+    let arguments: Vec<&str> =
+        [HOST, WORKER, WASM_WORKER].iter().chain(&providers).flat_map(|name| ["-p", name]).collect();
     let artifacts = artifacts::build(workspace, &arguments)?;
 
+    let interpreter = prerequisites::python()?;
+    let venv = python::virtual_environment(workspace, &interpreter)?;
+    let image = sandbox::build(workspace, &venv, artifacts.program(WASM_WORKER, WASM_WORKER)?)?;
+
     let mut content = built_files(&artifacts, &providers)?;
+    add_folder(&mut content, &image, Path::new("lib/sandbox/python"))?;
     content.insert("share/plugins.toml".into(), workspace.root.join("plugins.toml"));
     add_folder(&mut content, &workspace.root.join("guest-examples"), Path::new("share/guest-examples"))?;
+    for guest in guests::build_portable(workspace, &venv)? {
+        let name = guest.file_name().context("a guest without a name")?;
+        content.insert(Path::new("share/guest-examples/wasm").join(name), guest);
+    }
 
     let root = workspace.target.join("dist");
     // Two commands at once would take each other's new files for stale ones.
@@ -73,6 +96,8 @@ fn built_files(artifacts: &Artifacts, providers: &[&str]) -> Result<Content> {
     content.insert(format!("bin/potluck{EXE_SUFFIX}").into(), artifacts.program(HOST, "potluck")?.to_owned());
     // The name under which every CPython from 3.10 on finds it.
     content.insert("lib/workers/python/potluck_worker.abi3.so".into(), artifacts.library(WORKER)?.to_owned());
+    let place = format!("lib/workers/wasm/{WASM_WORKER}{EXE_SUFFIX}");
+    content.insert(place.into(), artifacts.program(WASM_WORKER, WASM_WORKER)?.to_owned());
     for provider in providers {
         let library = artifacts.library(provider)?;
         let name = library.file_name().context("a library without a name")?;

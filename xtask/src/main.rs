@@ -4,18 +4,21 @@ mod artifacts;
 mod bench;
 mod demo;
 mod dist;
+mod guests;
 mod header;
 mod interrupt;
 mod node;
 mod prerequisites;
 mod process;
 mod python;
+mod sandbox;
 mod test;
 mod workspace;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use interrupt::Interrupted;
+use rustix::fs::Mode;
 use std::process::ExitCode;
 use workspace::Workspace;
 
@@ -50,6 +53,8 @@ enum Command {
     },
     /// Builds the tree that is run, tested and shipped: target/dist
     Dist,
+    /// Builds the WebAssembly guests of guest-examples from their source: target/guests
+    Guests,
     /// Writes sdk/include/potluck.h from sdk/src/abi.rs
     Header {
         /// Only compare; fail when the file is out of date
@@ -59,6 +64,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // The node loads no machine code that others than its user could have written.
+    let others_write = Mode::WGRP | Mode::WOTH;
+    let inherited = rustix::process::umask(others_write);
+    rustix::process::umask(inherited | others_write);
     match run(Arguments::parse().command) {
         Ok(code) => code,
         // What the shell shows for a program that Ctrl-C ended.
@@ -80,6 +89,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Test { nextest } => test::run(&workspace, &nextest)?,
         Command::Bench { name, check } => return bench::run(&workspace, name.as_deref(), check),
         Command::Dist => println!("{}", dist::build(&workspace)?.root().display()),
+        Command::Guests => println!("{}", guests::run(&workspace)?.display()),
         Command::Header { check } => header::run(&workspace, check)?,
     }
     Ok(ExitCode::SUCCESS)

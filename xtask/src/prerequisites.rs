@@ -50,7 +50,8 @@ pub(crate) fn install_or_explain(what: &str, packages: &[&str]) -> Result<()> {
     // Without the lists there may be nothing to install from; one list that cannot be fetched does no harm.
     let _ = process::run(&mut apt_get(&["update"]));
     let mut command = apt_get(&["install", "-y", "--no-install-recommends"]);
-    process::run(command.args(packages.split(' ')))
+    // What is there stays, also where a package that is wanted would take its place.
+    process::run(command.arg("--no-remove").args(packages.split(' ')))
 }
 
 fn apt_get(arguments: &[&str]) -> Command {

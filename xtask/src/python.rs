@@ -1,4 +1,4 @@
-//! The machine's `python3`, and the virtual environment that tests and benchmarks use.
+//! The machine's `python3`, and the virtual environments that tests and benchmarks use.
 
 use crate::prerequisites;
 use crate::process;
@@ -8,8 +8,29 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// What tests and benchmarks import beside the standard library.
-const PACKAGES: &[&str] = &["numpy"];
+/// Turns a Python program into a WebAssembly component. Pinned: it carries the CPython that the sandbox runs.
+pub(crate) const COMPONENTIZE: &str = "componentize-py==0.25.1";
+/// What tests and benchmarks import, and the compilers for WebAssembly.
+const TOOLS: Environment = Environment {
+    name: "venv",
+    packages: &["numpy", COMPONENTIZE, "ziglang==0.17.1"],
+    modules: "numpy, componentize_py, ziglang",
+};
+/// Another sandbox for Python, and what builds its tasks. Pinned: the benchmarks' figures are about this version.
+const COMPETITORS: Environment = Environment {
+    name: "venv-competitors",
+    packages: &["capsule-run==0.8.10", COMPONENTIZE],
+    modules: "capsule, componentize_py",
+};
+
+/// What a virtual environment is for.
+struct Environment {
+    /// Of its folder below `target`.
+    name: &'static str,
+    packages: &'static [&'static str],
+    /// The modules that show that it works.
+    modules: &'static str,
+}
 
 /// A Python interpreter.
 pub(crate) struct Interpreter {
@@ -55,21 +76,33 @@ impl Interpreter {
     }
 
     /// What a virtual environment was made from and for; another text asks for a new one.
-    fn recipe(&self) -> String {
-        format!("{} {}\n{}\n", self.version(), self.path.display(), PACKAGES.join(" "))
+    fn recipe(&self, environment: &Environment) -> String {
+        format!("{} {}\n{}\n", self.version(), self.path.display(), environment.packages.join(" "))
     }
 }
 
-/// A virtual environment with [`PACKAGES`], made once and again when the interpreter has changed or it does not work.
+/// The virtual environment that tests, benchmarks and builds use.
 pub(crate) fn virtual_environment(workspace: &Workspace, interpreter: &Interpreter) -> Result<PathBuf> {
-    let folder = workspace.target.join("venv");
+    environment(workspace, interpreter, &TOOLS)
+}
+
+/// The virtual environment with what benchmarks compare the sandbox with.
+pub(crate) fn competitors(workspace: &Workspace, interpreter: &Interpreter) -> Result<PathBuf> {
+    environment(workspace, interpreter, &COMPETITORS)
+}
+
+/// A virtual environment, made once and again when the interpreter has changed or it does not work.
+fn environment(workspace: &Workspace, interpreter: &Interpreter, environment: &Environment) -> Result<PathBuf> {
+    let Environment { name, packages, modules } = environment;
+    let folder = workspace.target.join(name);
     fs::create_dir_all(&workspace.target)?;
-    let lock = File::create(workspace.target.join("venv.lock")).context("cannot create the lock of target/venv")?;
-    lock.lock().context("cannot lock target/venv")?;
-    if is_usable(&folder, interpreter) {
+    let lock = File::create(workspace.target.join(format!("{name}.lock")));
+    let lock = lock.with_context(|| format!("cannot create the lock of target/{name}"))?;
+    lock.lock().with_context(|| format!("cannot lock target/{name}"))?;
+    if is_usable(&folder, interpreter, environment) {
         return Ok(folder);
     }
-    println!("  making {} with {}", folder.display(), PACKAGES.join(", "));
+    println!("  making {} with {}", folder.display(), packages.join(", "));
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     }
@@ -85,12 +118,12 @@ pub(crate) fn virtual_environment(workspace: &Workspace, interpreter: &Interpret
     let mut pip = Command::new(python_of(&folder));
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
     // Compiling numpy takes longer than everything else together; where there is no wheel, say so.
-    process::run(pip.args(["--only-binary", ":all:"]).args(PACKAGES).stdin(Stdio::null()))?;
-    if !imports(Command::new(python_of(&folder)), &PACKAGES.join(", ")) {
-        bail!("{} was made, but {} cannot be imported in it", folder.display(), PACKAGES.join(", "));
+    process::run(pip.args(["--only-binary", ":all:"]).args(*packages).stdin(Stdio::null()))?;
+    if !imports(Command::new(python_of(&folder)), modules) {
+        bail!("{} was made, but {} cannot be imported in it", folder.display(), packages.join(", "));
     }
     // Last, so that an interrupted run leaves no environment that looks complete.
-    fs::write(folder.join("recipe.txt"), interpreter.recipe())?;
+    fs::write(folder.join("recipe.txt"), interpreter.recipe(environment))?;
     Ok(folder)
 }
 
@@ -99,9 +132,9 @@ pub(crate) fn python_of(environment: &Path) -> PathBuf {
     environment.join("bin/python3")
 }
 
-fn is_usable(folder: &Path, interpreter: &Interpreter) -> bool {
-    fs::read_to_string(folder.join("recipe.txt")).is_ok_and(|recipe| recipe == interpreter.recipe())
-        && imports(Command::new(python_of(folder)), &PACKAGES.join(", "))
+fn is_usable(folder: &Path, interpreter: &Interpreter, environment: &Environment) -> bool {
+    fs::read_to_string(folder.join("recipe.txt")).is_ok_and(|recipe| recipe == interpreter.recipe(environment))
+        && imports(Command::new(python_of(folder)), environment.modules)
 }
 
 fn create(folder: &Path) -> Result<()> {
@@ -134,8 +167,8 @@ mod tests {
     fn an_environment_without_its_recipe_is_made_anew() {
         let folder = tempfile::tempdir().unwrap();
         let interpreter = Interpreter::from_answer("3 11 2 /usr/bin/python3.11").unwrap();
-        assert!(!is_usable(folder.path(), &interpreter));
-        fs::write(folder.path().join("recipe.txt"), interpreter.recipe()).unwrap();
-        assert!(!is_usable(folder.path(), &interpreter));
+        assert!(!is_usable(folder.path(), &interpreter, &TOOLS));
+        fs::write(folder.path().join("recipe.txt"), interpreter.recipe(&TOOLS)).unwrap();
+        assert!(!is_usable(folder.path(), &interpreter, &TOOLS));
     }
 }

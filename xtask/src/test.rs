@@ -5,6 +5,7 @@ mod summary;
 use crate::artifacts;
 use crate::demo;
 use crate::dist::{self, Dist};
+use crate::guests;
 use crate::header;
 use crate::interrupt::Interrupt;
 use crate::prerequisites;
@@ -36,7 +37,9 @@ pub(crate) fn run(workspace: &Workspace, nextest_arguments: &[String]) -> Result
     let dist = steps.run("dist", || dist::build(workspace))?;
     let fixtures = steps.run("fixtures", || build_fixtures(workspace))?;
     let venv = steps.run("python", || python::virtual_environment(workspace, &interpreter))?;
-    let mut tally = steps.run("tests", || run_tests(workspace, &dist, &fixtures, &venv, nextest_arguments))?;
+    let guests = steps.run("guests", || guests::build(workspace, &venv))?;
+    let built = Built { dist: &dist, fixtures: &fixtures, venv: &venv, guests: &guests };
+    let mut tally = steps.run("tests", || run_tests(workspace, &built, nextest_arguments))?;
     tally += steps
         .run("doc tests", || counted(workspace.cargo().args(["test", "--doc", "-p", "potluck-sdk"]), Stream::Output))?;
     steps.run("documentation", || {
@@ -75,7 +78,15 @@ fn build_fixtures(workspace: &Workspace) -> Result<PathBuf> {
     Ok(folder)
 }
 
-fn run_tests(workspace: &Workspace, dist: &Dist, fixtures: &Path, venv: &Path, arguments: &[String]) -> Result<Tally> {
+/// What tests use.
+struct Built<'a> {
+    dist: &'a Dist,
+    fixtures: &'a Path,
+    venv: &'a Path,
+    guests: &'a Path,
+}
+
+fn run_tests(workspace: &Workspace, built: &Built<'_>, arguments: &[String]) -> Result<Tally> {
     let has_nextest = process::output_if_ok(workspace.cargo().args(["nextest", "--version"])).is_some();
     let mut command = workspace.cargo();
     let stream = if has_nextest {
@@ -95,8 +106,29 @@ fn run_tests(workspace: &Workspace, dist: &Dist, fixtures: &Path, venv: &Path, a
         Stream::Output
     };
     command.args(arguments);
-    command.env("POTLUCK_DIST", dist.root()).env("POTLUCK_FIXTURES", fixtures).env("POTLUCK_TEST_VENV", venv);
-    counted(&mut command, stream)
+    command.env("POTLUCK_DIST", built.dist.root()).env("POTLUCK_FIXTURES", built.fixtures);
+    command.env("POTLUCK_TEST_VENV", built.venv).env("POTLUCK_GUESTS", built.guests);
+    // The science image takes minutes to make, so it is kept; a node with another version makes it anew.
+    command.env("POTLUCK_IMAGES", workspace.target.join("images"));
+    let tables = workspace.target.join("hostile");
+    // Those of an earlier run say nothing of this one.
+    let _ = fs::remove_dir_all(&tables);
+    let tally = counted(&mut command, stream);
+    show_hostile(&tables)?;
+    tally
+}
+
+/// What became of the hostile programs. The tests keep their tables, since the runner shows what they print only when they
+/// fail.
+fn show_hostile(tables: &Path) -> Result<()> {
+    // Not there when other tests were asked for.
+    let Ok(entries) = fs::read_dir(tables) else { return Ok(()) };
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    for path in paths {
+        println!("{}", fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?);
+    }
+    Ok(())
 }
 
 /// Which stream of a test runner has its summary.

@@ -8,8 +8,10 @@ mod input;
 mod report;
 mod window;
 
-use super::cpu::{CANCEL_TIMEOUT, read_program};
+use super::cpu::{CANCEL_TIMEOUT, implied_runtime, read_program};
+use super::guest::{self, Guest};
 use super::session::{Session, Target};
+use super::task_files::Saver;
 use super::{EXIT_INTERRUPTED, values};
 use crate::cli::BatchArgs;
 use crate::output;
@@ -34,16 +36,9 @@ type Answer = (u64, Result<Response, ProviderError>);
 
 /// Runs the tasks of a file and prints their results in the order of the file.
 pub(super) async fn run(node: &Target, args: BatchArgs) -> anyhow::Result<ExitCode> {
-    let program = match (&args.program, &args.file) {
-        (Some(program), _) => Some(program.clone()),
-        (None, Some(path)) => Some(read_program(path)?),
-        (None, None) => None,
-    };
-    let defaults = Defaults {
-        program: program.map(|text| values::text_value(&text)).transpose().map_err(anyhow::Error::msg)?,
-        function: args.function.as_deref().map(values::text_value).transpose().map_err(anyhow::Error::msg)?,
-    };
+    let defaults = defaults(&args)?;
     let (source, length) = input::open(&args.tasks)?;
+    let saver = args.save_files.map(|folder| Saver { folder, replace: args.force });
     let session = Session::connect(node).await?;
 
     let (sender, tasks) = mpsc::channel(READ_AHEAD);
@@ -54,7 +49,7 @@ pub(super) async fn run(node: &Target, args: BatchArgs) -> anyhow::Result<ExitCo
         .context("cannot start a thread to read the tasks")?;
 
     let mut batch = Batch {
-        report: Report::new(session.json, length),
+        report: Report::new(session.json, length, saver),
         session,
         jobs: args.jobs as usize,
         window: Window::default(),
@@ -67,6 +62,39 @@ pub(super) async fn run(node: &Target, args: BatchArgs) -> anyhow::Result<ExitCo
         End::Interrupted => ExitCode::from(EXIT_INTERRUPTED),
         End::Complete if all_succeeded => ExitCode::SUCCESS,
         End::Complete => ExitCode::FAILURE,
+    })
+}
+
+/// What the options say for lines that do not.
+fn defaults(args: &BatchArgs) -> anyhow::Result<Defaults> {
+    let program = match (&args.program, &args.file) {
+        (Some(program), _) => Some(program.clone()),
+        (None, Some(path)) => Some(read_program(path)?),
+        (None, None) => None,
+    };
+    let guest = args.module.as_deref().map(Guest::read).transpose()?;
+    if guest.is_some() && args.runtime.is_some() {
+        implied_runtime(args.runtime.clone(), true, false)?;
+    }
+    let text = |text: Option<&str>| text.map(values::text_value).transpose().map_err(anyhow::Error::msg);
+    let mut others = Vec::new();
+    let mut add = |name, value: Option<serde_json::Value>| -> anyhow::Result<()> {
+        if let Some(value) = value {
+            others.push((name, serde_json::value::to_raw_value(&value)?));
+        }
+        Ok(())
+    };
+    add("function", args.function.as_deref().map(Into::into))?;
+    add("timeout", args.timeout.map(Into::into))?;
+    add("cpu_limit_seconds", args.cpu_limit.map(Into::into))?;
+    add("memory_limit_bytes", args.memory_limit.map(Into::into))?;
+    add("output_limit_bytes", args.output_limit.map(Into::into))?;
+    Ok(Defaults {
+        program: text(program.as_deref())?,
+        guest: guest.map(Arc::new),
+        runtime: text(args.runtime.as_deref())?,
+        image: text(args.image.as_deref())?,
+        others,
     })
 }
 
@@ -116,9 +144,9 @@ impl Batch {
 
     fn send(&mut self, task: Task) {
         let client = Arc::clone(&self.session.client);
-        let Task { message, task_id, input_position } = task;
+        let Task { message, guest, task_id, input_position } = task;
         let number = self.window.push(task_id, input_position);
-        self.in_flight.spawn(async move { (number, client.request(&message, &[]).await) });
+        self.in_flight.spawn(async move { (number, guest::request(&client, &message, guest.as_deref()).await) });
     }
 
     async fn answered(&mut self, number: u64, reply: Result<Response, ProviderError>) -> anyhow::Result<()> {

@@ -39,7 +39,7 @@ pub(super) fn peer(host: Option<String>, port: Option<u16>, args: PeerArgs) -> a
 }
 
 /// The tracker that the user names, in one piece or in two; nothing when plugins.toml or the default should decide.
-fn tracker_address(address: Option<String>, host: Option<String>, port: Option<u16>) -> Option<String> {
+pub(super) fn tracker_address(address: Option<String>, host: Option<String>, port: Option<u16>) -> Option<String> {
     address.or_else(|| {
         (host.is_some() || port.is_some())
             .then(|| join_host_port(host.as_deref().unwrap_or("127.0.0.1"), port.unwrap_or(TRACKER_PORT_DEFAULT)))

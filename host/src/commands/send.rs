@@ -1,19 +1,17 @@
 //! `potluck send`.
 
-use super::UsageError;
 use super::session::Session;
+use super::{UsageError, guest};
 use crate::cli::SendArgs;
 use crate::output::{self, raw_json, units};
-use anyhow::{Context, bail};
-use potluck_sdk::message::{ATTACHMENT_BYTES_MAX, RawValue};
-use std::io::Read;
-use std::path::Path;
+use anyhow::Context;
+use potluck_sdk::message::RawValue;
 use std::process::ExitCode;
 
 /// Sends a message and prints the reply.
 pub(super) async fn run(session: &Session, args: SendArgs) -> anyhow::Result<ExitCode> {
     let message = compose(&args)?;
-    let attachment = args.attachment.as_deref().map(read_attachment).transpose()?.unwrap_or_default();
+    let attachment = args.attachment.as_deref().map(guest::read_bytes).transpose()?.unwrap_or_default();
     // No limit on the wait: a message may be one that is answered when something happens.
     let reply = session.client.request(&message, &attachment).await?;
     if !session.json && output::stdout_is_terminal() {
@@ -68,18 +66,6 @@ fn compose(args: &SendArgs) -> Result<String, UsageError> {
     }
     json.push('}');
     Ok(json)
-}
-
-fn read_attachment(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let name = path.display();
-    let file = std::fs::File::open(path).with_context(|| format!("cannot read {name}"))?;
-    let mut bytes = Vec::new();
-    // One byte more than may be sent tells a file that is too large from one that just fits.
-    file.take(ATTACHMENT_BYTES_MAX + 1).read_to_end(&mut bytes).with_context(|| format!("cannot read {name}"))?;
-    if bytes.len() as u64 > ATTACHMENT_BYTES_MAX {
-        bail!("{name} is larger than {}; send it in pieces", units::bytes(ATTACHMENT_BYTES_MAX));
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::{UsageError, values::join_host_port};
 use crate::cli::PEER_PORT_DEFAULT;
 use crate::net::client::Client;
-use anyhow::Context;
+use anyhow::{Context, bail};
 use potluck_sdk::{ProviderError, Response, message};
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::Serialize;
@@ -24,7 +24,7 @@ pub(super) struct Target {
 
 impl Target {
     /// What the command line says, else the environment, else a peer on this machine.
-    fn address(&self) -> Result<String, UsageError> {
+    pub(super) fn address(&self) -> Result<String, UsageError> {
         let host = self.host.clone().or_else(|| environment("POTLUCK_HOST"));
         let port = match self.port {
             Some(port) => port,
@@ -54,10 +54,12 @@ impl Session {
 
     /// As [`Session::ask`], with the message's text.
     pub(super) async fn ask_json(&self, json: &str) -> anyhow::Result<Response> {
-        let reply = tokio::time::timeout(ANSWER_TIMEOUT, self.client.request(json, &[])).await.with_context(|| {
-            format!("the node has not answered within {} s; is it stopped or overloaded?", ANSWER_TIMEOUT.as_secs())
-        })?;
-        Ok(reply?)
+        match tokio::time::timeout(ANSWER_TIMEOUT, self.client.request(json, &[])).await {
+            Ok(reply) => Ok(reply?),
+            Err(_) => {
+                bail!("the node has not answered within {} s; is it stopped or overloaded?", ANSWER_TIMEOUT.as_secs())
+            }
+        }
     }
 }
 
@@ -73,7 +75,7 @@ pub(super) fn environment_port(name: &str) -> Result<Option<u16>, UsageError> {
 }
 
 /// A variable of the environment; an empty one counts as missing.
-fn environment(name: &str) -> Option<String> {
+pub(super) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|text| !text.is_empty())
 }
 

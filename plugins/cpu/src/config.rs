@@ -34,6 +34,24 @@ pub(crate) struct Config {
     pub drain_seconds: f64,
     /// Whether tasks that need not stay here may go to other peers.
     pub forward: bool,
+    /// The runtime for work that comes from other peers, whatever it asks for: `sandbox`, or nothing for what it asks for.
+    pub remote_runtime: String,
+    /// Whether Python tasks of this machine's user run without the protections.
+    pub trusted: bool,
+    /// Whether work of others is taken in a runtime whose workers lack protections that this kernel does not have.
+    pub remote_unprotected: bool,
+    /// Files that a task's process may write, in bytes, each and all together.
+    pub scratch_limit_bytes: u64,
+    /// Folder of installed images of the sandbox; the user's own one when empty.
+    pub images_dir: String,
+    /// Packages that are added to the sandbox's standard image: absolute paths of wheels, folders or files.
+    pub sandbox_packages: Vec<String>,
+    /// Instances of the sandbox that each of its workers keeps ready.
+    pub sandbox_spare_instances: usize,
+    /// Bytes of guests that are kept.
+    pub modules_bytes_max: u64,
+    /// Bytes of guests' machine code that each worker keeps.
+    pub module_cache_bytes: u64,
 }
 
 impl Default for Config {
@@ -52,6 +70,15 @@ impl Default for Config {
             queue_bytes_max: 256 << 20,
             drain_seconds: 5.0,
             forward: true,
+            remote_runtime: String::new(),
+            trusted: false,
+            remote_unprotected: false,
+            scratch_limit_bytes: 1 << 30,
+            images_dir: String::new(),
+            sandbox_packages: Vec::new(),
+            sandbox_spare_instances: 4,
+            modules_bytes_max: 256 << 20,
+            module_cache_bytes: 64 << 20,
         }
     }
 }
@@ -88,6 +115,31 @@ impl Config {
             return refuse(
                 "key `queue_tasks_max`, `queue_bytes_max`: expected at least 1 task and 1048576 bytes".to_owned(),
             );
+        }
+        if !["", "sandbox"].contains(&self.remote_runtime.as_str()) {
+            return refuse(format!(
+                "key `remote_runtime`: expected \"sandbox\" or \"\", found {:?}",
+                self.remote_runtime
+            ));
+        }
+        // The largest memory of WebAssembly, and what its workers reserve addresses for.
+        if self.memory_limit_bytes > 1 << 40 {
+            return refuse("key `memory_limit_bytes`: expected at most 1099511627776 (1 TiB)".to_owned());
+        }
+        if self.scratch_limit_bytes < 1 << 20 {
+            return refuse("key `scratch_limit_bytes`: expected at least 1048576 (1 MiB)".to_owned());
+        }
+        if !(1..=64).contains(&self.sandbox_spare_instances) {
+            return refuse("key `sandbox_spare_instances`: expected from 1 to 64".to_owned());
+        }
+        if self.modules_bytes_max < 8 << 20 {
+            return refuse("key `modules_bytes_max`: expected at least 8388608 (8 MiB)".to_owned());
+        }
+        if let Some(path) = self.sandbox_packages.iter().find(|path| !path.starts_with('/')) {
+            return refuse(format!("key `sandbox_packages`: expected absolute paths, found {path:?}"));
+        }
+        if !self.images_dir.is_empty() && !self.images_dir.starts_with('/') {
+            return refuse(format!("key `images_dir`: expected an absolute path, found {:?}", self.images_dir));
         }
         if self.python.is_empty() || (self.python.contains('/') && !self.python.starts_with('/')) {
             return refuse(format!(

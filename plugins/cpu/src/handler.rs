@@ -1,13 +1,20 @@
 //! One function a message: decode, act, reply.
 
 use crate::batch::{Batch, TASKS_MAX};
+use crate::install::Installer;
 use crate::job::{Answer, JobId, refusal_json};
 use crate::jobs::Jobs;
+use crate::modules::{self, Module};
+use crate::runtime::RuntimeKey;
 use crate::scheduler::Algorithm;
 use crate::task::Task;
 use parking_lot::Mutex;
-use potluck_sdk::message::cpu::{BatchTask, CancelTask, CpuTask, SchedulerSet, SetScheduler, TaskCancelled};
+use potluck_sdk::message::cpu::{
+    BatchTask, CancelTask, CpuTask, SandboxImageList, SandboxInstall, SandboxInstalled, SandboxRemove, SandboxRemoved,
+    SchedulerSet, SetScheduler, TaskCancelled, outcome,
+};
 use potluck_sdk::{Caller, ProviderError, Reply, Request};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// CPU_TASK.
@@ -25,11 +32,64 @@ pub(crate) fn cpu_task(jobs: &Arc<Jobs>, request: Request<'_>, reply: Reply<'_>)
             reply.on_cancel(move || {
                 abandoned.cancel(id);
             });
-            jobs.begin(id, task, Answer::Reply(reply));
+            begin(jobs, id, task, Answer::Reply(reply), request.attachment);
         }
         Err(refusal) => {
-            let json = refusal_json(&refusal.task_id, refusal.code, &refusal.text, &jobs.own_address);
+            let json = refusal_json(&refusal.task_id, &refusal.runtime, refusal.code, &refusal.text, &jobs.own_address);
             reply.send_json(json.into_bytes());
+        }
+    }
+}
+
+/// Begins a task, once its guest is here if it has one.
+fn begin(jobs: &Arc<Jobs>, id: JobId, mut task: Task, answer: Answer, attachment: &[u8]) {
+    if task.runtime != RuntimeKey::Wasm {
+        return jobs.begin(id, task, answer);
+    }
+    if !attachment.is_empty() {
+        return begin_sent_guests(jobs, vec![(id, task, answer)], attachment);
+    }
+    let named = task.module_named.take().ok_or_else(|| {
+        let text = "a task for the runtime \"wasm\" needs its guest as the attachment, or `module_sha256`";
+        (outcome::INVALID_TASK, text.to_owned())
+    });
+    let module = named.and_then(|sha256| jobs.modules.find(&sha256));
+    begin_guest(jobs, id, task, answer, module);
+}
+
+/// Begins tasks whose guest has come as the attachment. It is kept once for all of them.
+fn begin_sent_guests(jobs: &Arc<Jobs>, tasks: Vec<(JobId, Task, Answer)>, attachment: &[u8]) {
+    let (jobs, attachment) = (Arc::clone(jobs), attachment.to_vec());
+    // To keep it may block.
+    jobs.host.clone().spawn_blocking(move || {
+        let kept = jobs.modules.keep(&attachment);
+        drop(attachment);
+        for (id, mut task, answer) in tasks {
+            if answer.is_abandoned() {
+                continue;
+            }
+            let module = match (&kept, task.module_named.take()) {
+                (Ok(module), Some(named)) if *named != *module.sha256 => {
+                    Err((outcome::INVALID_TASK, "`module_sha256` is not the SHA-256 of the attachment".to_owned()))
+                }
+                (Ok(module), _) => jobs.modules.find(&module.sha256),
+                (Err((code, text)), _) => Err((*code, text.clone())),
+            };
+            begin_guest(&jobs, id, task, answer, module);
+        }
+    });
+}
+
+fn begin_guest(jobs: &Arc<Jobs>, id: JobId, mut task: Task, answer: Answer, module: Result<Module, modules::Refusal>) {
+    match module {
+        Ok(module) => {
+            task.function_key = jobs.estimates.key(&module.sha256, &task.function);
+            task.module = Some(module);
+            jobs.begin(id, task, answer);
+        }
+        Err((code, text)) => {
+            let json = refusal_json(&task.task_id, task.runtime.name(), code, &text, &jobs.own_address);
+            answer.give(json, Vec::new());
         }
     }
 }
@@ -56,26 +116,37 @@ pub(crate) fn batch_task(jobs: &Arc<Jobs>, request: Request<'_>, reply: Reply<'_
         }
     });
     let batch = Arc::new(Batch::new(message.tasks.len(), reply));
+    let mut with_sent_guest = Vec::new();
     for (index, task) in message.tasks.iter().enumerate() {
         let answer = Answer::Batch(Arc::clone(&batch), index);
         match read_one(jobs, task.get(), request.caller) {
             Ok(task) => {
                 let id = jobs.next_id();
                 begun.lock().push(id);
-                jobs.begin(id, task, answer);
+                // The attachment is the guest of those that name none.
+                if task.runtime == RuntimeKey::Wasm && task.module_named.is_none() && !request.attachment.is_empty() {
+                    with_sent_guest.push((id, task, answer));
+                } else {
+                    begin(jobs, id, task, answer, &[]);
+                }
             }
-            Err(json) => answer.give(json),
+            Err(json) => answer.give(json, Vec::new()),
         }
+    }
+    if !with_sent_guest.is_empty() {
+        begin_sent_guests(jobs, with_sent_guest, request.attachment);
     }
 }
 
 fn read_one(jobs: &Arc<Jobs>, json: &str, caller: Caller<'_>) -> Result<Task, String> {
-    let refuse = |task_id: &str, code: &str, text: &str| refusal_json(task_id, code, text, &jobs.own_address);
+    let refuse = |task_id: &str, runtime: &str, code: &str, text: &str| {
+        refusal_json(task_id, runtime, code, text, &jobs.own_address)
+    };
     let message: CpuTask = serde_json::from_str(json).map_err(|error| {
-        refuse("unknown", ProviderError::INVALID_MESSAGE, &format!("the task cannot be read: {error}"))
+        refuse("unknown", "", ProviderError::INVALID_MESSAGE, &format!("the task cannot be read: {error}"))
     })?;
     Task::read(message, caller, &jobs.config, &jobs.estimates)
-        .map_err(|refusal| refuse(&refusal.task_id, refusal.code, &refusal.text))
+        .map_err(|refusal| refuse(&refusal.task_id, &refusal.runtime, refusal.code, &refusal.text))
 }
 
 /// CANCEL_TASK.
@@ -110,4 +181,62 @@ pub(crate) fn set_scheduler(jobs: &Arc<Jobs>, request: Request<'_>, reply: Reply
         }
         Err(error) => reply.error(&error),
     }
+}
+
+/// SANDBOX_IMAGES.
+pub(crate) fn sandbox_images(jobs: &Arc<Jobs>, reply: Reply<'_>) {
+    let (jobs, reply) = (Arc::clone(jobs), reply.later());
+    // Looking through folders may block.
+    jobs.host.clone().spawn_blocking(move || reply.send(&SandboxImageList { images: jobs.images.list() }));
+}
+
+/// SANDBOX_INSTALL.
+pub(crate) fn sandbox_install(jobs: &Arc<Jobs>, request: Request<'_>, reply: Reply<'_>) {
+    let read = request.parse::<SandboxInstall>().and_then(|message| {
+        let name = message.image.filter(|name| !name.is_empty());
+        let wheel = message.wheel.filter(|wheel| !wheel.is_empty()).map(|wheel| PathBuf::from(wheel.into_owned()));
+        if wheel.as_ref().is_some_and(|wheel| !wheel.is_absolute()) {
+            return Err(ProviderError::invalid("`wheel` must be an absolute path on the node's machine"));
+        }
+        let name = name.ok_or_else(|| ProviderError::invalid("image required"))?;
+        Ok((name.into_owned(), wheel))
+    });
+    let (name, wheel) = match read {
+        Ok(read) => read,
+        Err(error) => return reply.error(&error),
+    };
+    let (jobs, reply, run) = (Arc::clone(jobs), reply.later(), jobs.tools.begin());
+    let called_off = Arc::clone(&run);
+    reply.on_cancel(move || called_off.cancel());
+    jobs.host.clone().spawn_blocking(move || {
+        let installer = Installer { host: jobs.host, images: &jobs.images, run: &run, python: &jobs.config.python };
+        match installer.install(&name, wheel.as_deref()) {
+            Ok(image) => {
+                // Whoever was told that it is missing may try again at once.
+                jobs.pool.retire(&RuntimeKey::Sandbox(name.as_str().into()));
+                reply.send(&SandboxInstalled { image });
+            }
+            Err(error) => reply.error(&error),
+        }
+    });
+}
+
+/// SANDBOX_REMOVE.
+pub(crate) fn sandbox_remove(jobs: &Arc<Jobs>, request: Request<'_>, reply: Reply<'_>) {
+    let named = request.parse::<SandboxRemove>().and_then(|message| {
+        let name = message.image.filter(|name| !name.is_empty());
+        name.map(|name| name.into_owned()).ok_or_else(|| ProviderError::invalid("image required"))
+    });
+    let name = match named {
+        Ok(name) => name,
+        Err(error) => return reply.error(&error),
+    };
+    let (jobs, reply) = (Arc::clone(jobs), reply.later());
+    jobs.host.clone().spawn_blocking(move || match jobs.images.remove(&name) {
+        Ok(()) => {
+            jobs.pool.retire(&RuntimeKey::Sandbox(name.as_str().into()));
+            reply.send(&SandboxRemoved { status: "REMOVED", image: &name });
+        }
+        Err(error) => reply.error(&error),
+    });
 }

@@ -2,11 +2,11 @@
 
 use crate::batch::Batch;
 use crate::placement::Placed;
-use crate::pool::{AttemptId, Failed, Outcome};
+use crate::pool::{AttemptId, Failed, Files, Outcome};
 use crate::task::Task;
 use parking_lot::Mutex;
 use potluck_sdk::message::RawValue;
-use potluck_sdk::message::cpu::{CpuResult, outcome};
+use potluck_sdk::message::cpu::{CpuResult, ResultFile, outcome};
 use potluck_sdk::message::to_json;
 use potluck_sdk::{PendingReply, ProviderError};
 use std::borrow::Cow;
@@ -30,10 +30,19 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
-    pub(crate) fn give(self, json: String) {
+    /// Whether nobody waits for it any more.
+    pub(crate) fn is_abandoned(&self) -> bool {
         match self {
-            Answer::Reply(reply) => reply.send_json(json.into_bytes()),
-            Answer::Batch(batch, index) => batch.add(index, json),
+            Answer::Reply(reply) => reply.is_cancelled(),
+            Answer::Batch(batch, _) => batch.is_abandoned(),
+        }
+    }
+
+    /// `attachment` are the bytes of the files that the result names.
+    pub(crate) fn give(self, json: String, attachment: Vec<u8>) {
+        match self {
+            Answer::Reply(reply) => reply.send_with_attachment(json.into_bytes(), attachment),
+            Answer::Batch(batch, index) => batch.add(index, json, attachment),
         }
     }
 }
@@ -55,6 +64,8 @@ pub(crate) struct JobState {
     pub(crate) attempts: u32,
     pub(crate) whereabouts: Whereabouts,
     pub(crate) cancelled: bool,
+    /// Addresses of peers that have not what the task needs.
+    pub(crate) unable: Vec<String>,
 }
 
 /// Where the current attempt is.
@@ -75,6 +86,10 @@ pub(crate) struct Ended {
     pub(crate) stderr: String,
     /// `host:port` of the peer that ran it.
     pub(crate) executed_by: String,
+    /// What ran it there, when that is not what was asked for.
+    pub(crate) runtime: Option<String>,
+    pub(crate) deterministic: Option<bool>,
+    pub(crate) files: Files,
 }
 
 impl Ended {
@@ -85,6 +100,9 @@ impl Ended {
             stdout: outcome.stdout,
             stderr: outcome.stderr,
             executed_by: own_address.to_owned(),
+            runtime: None,
+            deterministic: outcome.deterministic,
+            files: outcome.files,
         }
     }
 
@@ -95,6 +113,9 @@ impl Ended {
             stdout: String::new(),
             stderr: String::new(),
             executed_by: own_address.to_owned(),
+            runtime: None,
+            deterministic: None,
+            files: Files::default(),
         }
     }
 
@@ -130,7 +151,7 @@ impl Job {
             error_type: failed.and_then(|failed| failed.error_type.as_deref()).map(Cow::Borrowed),
             traceback: failed.and_then(|failed| failed.traceback.as_deref()).map(Cow::Borrowed),
             executed_by: Cow::Borrowed(&ended.executed_by),
-            runtime: Cow::Borrowed("python"),
+            runtime: Cow::Borrowed(ended.runtime.as_deref().unwrap_or(self.task.runtime.name())),
             execution_time,
             waiting_time: turnaround_time - execution_time,
             turnaround_time,
@@ -138,12 +159,20 @@ impl Job {
             cached: false,
             stdout: Cow::Borrowed(&ended.stdout),
             stderr: Cow::Borrowed(&ended.stderr),
+            deterministic: ended.deterministic,
+            files: ended
+                .files
+                .list
+                .iter()
+                .map(|(name, bytes)| ResultFile { name: name.into(), bytes: *bytes })
+                .collect(),
+            module_sha256: self.task.module.as_ref().map(|module| Cow::Borrowed(&*module.sha256)),
         })
     }
 }
 
 /// The CPU_RESULT of a message that never became a job.
-pub(crate) fn refusal_json(task_id: &str, code: &str, error: &str, own_address: &str) -> String {
+pub(crate) fn refusal_json(task_id: &str, runtime: &str, code: &str, error: &str, own_address: &str) -> String {
     to_json(&CpuResult {
         task_id: Cow::Borrowed(task_id),
         result: None,
@@ -152,7 +181,7 @@ pub(crate) fn refusal_json(task_id: &str, code: &str, error: &str, own_address: 
         error_type: None,
         traceback: None,
         executed_by: Cow::Borrowed(own_address),
-        runtime: Cow::Borrowed("python"),
+        runtime: Cow::Borrowed(runtime),
         execution_time: 0.0,
         waiting_time: 0.0,
         turnaround_time: 0.0,
@@ -160,6 +189,9 @@ pub(crate) fn refusal_json(task_id: &str, code: &str, error: &str, own_address: 
         cached: false,
         stdout: Cow::Borrowed(""),
         stderr: Cow::Borrowed(""),
+        deterministic: None,
+        files: Vec::new(),
+        module_sha256: None,
     })
 }
 

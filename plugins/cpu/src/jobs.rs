@@ -4,11 +4,15 @@ mod remote;
 
 use crate::config::Config;
 use crate::estimates::Estimates;
+use crate::images::Images;
 use crate::job::{Answer, Ended, Job, JobId, JobState, Whereabouts, backoff};
+use crate::modules::Modules;
 use crate::placement::{Placed, Placement};
 use crate::pool::{Attempt, Failed, Pool, Stop};
+use crate::runtime::RuntimeKey;
 use crate::statistics::Statistics;
 use crate::task::Task;
+use crate::tools::Tools;
 use parking_lot::Mutex;
 use potluck_sdk::message::cpu::outcome;
 use potluck_sdk::{Host, NodeFacts, ProviderError};
@@ -29,6 +33,9 @@ pub(crate) struct Jobs {
     pub(crate) node: NodeFacts,
     pub(crate) config: Config,
     pub(crate) pool: Arc<Pool>,
+    pub(crate) modules: Arc<Modules>,
+    pub(crate) images: Arc<Images>,
+    pub(crate) tools: Arc<Tools>,
     pub(crate) placement: Placement,
     pub(crate) estimates: Estimates,
     pub(crate) statistics: Statistics,
@@ -57,13 +64,24 @@ struct TaskEvent<'a> {
 }
 
 impl Jobs {
-    pub(crate) fn new(host: Host, node: NodeFacts, config: Config, pool: Arc<Pool>) -> Jobs {
+    pub(crate) fn new(
+        host: Host,
+        node: NodeFacts,
+        config: Config,
+        pool: Arc<Pool>,
+        modules: Arc<Modules>,
+        images: Arc<Images>,
+        tools: Arc<Tools>,
+    ) -> Jobs {
         let own_address = format!("{}:{}", node.ip, node.port);
         Jobs {
             host,
             node,
             config,
             pool,
+            modules,
+            images,
+            tools,
             placement: Placement::default(),
             estimates: Estimates::default(),
             statistics: Statistics::default(),
@@ -90,6 +108,7 @@ impl Jobs {
                 attempts: 0,
                 whereabouts: Whereabouts::Nowhere,
                 cancelled: false,
+                unable: Vec::new(),
             }),
             task,
         });
@@ -106,24 +125,52 @@ impl Jobs {
     pub(crate) fn launch(self: &Arc<Jobs>, job: &Arc<Job>, unreachable: u32) {
         let estimate_seconds = job.task.estimate_seconds(&self.estimates);
         let may_leave = self.config.forward && !job.task.confidential && !job.task.forwarded;
-        if may_leave
-            && unreachable < UNREACHABLE_MAX
-            && !self.placement.is_empty()
-            && let Some(placed) = self.placement.choose(&self.pool.load(), estimate_seconds)
-        {
-            remote::send(self, job, placed, unreachable);
-        } else {
-            self.launch_here(job, estimate_seconds);
+        let image = match &job.task.runtime {
+            RuntimeKey::Sandbox(name) => self.images.folder(name).map(drop),
+            RuntimeKey::Python { .. } | RuntimeKey::Wasm => Ok(()),
+        };
+        if may_leave && unreachable < UNREACHABLE_MAX && !self.placement.is_empty() {
+            // Without the image it cannot start here, however idle this node is.
+            let here = image.is_ok().then(|| self.pool.load());
+            let unable = job.state.lock().unable.clone();
+            if let Some(placed) = self.placement.choose(here.as_ref(), estimate_seconds, &unable) {
+                return remote::send(self, job, placed, unreachable);
+            }
         }
+        match image {
+            Ok(()) => self.launch_here(job, estimate_seconds),
+            Err(text) => self.refuse(job, Failed::new(outcome::RUNTIME_UNAVAILABLE, text)),
+        }
+    }
+
+    /// A peer has not begun an attempt, so it goes elsewhere at no loss.
+    fn launch_elsewhere(self: &Arc<Jobs>, job: &Arc<Job>, placed: &Placed, code: &str, unreachable: u32) {
+        if code == outcome::RUNTIME_UNAVAILABLE {
+            // It would say the same again. Each candidate says it at most once.
+            job.state.lock().unable.push(placed.address.clone());
+            self.launch(job, unreachable);
+        } else {
+            self.launch(job, unreachable + 1);
+        }
+    }
+
+    /// Answers a job that cannot be begun.
+    fn refuse(&self, job: &Arc<Job>, failed: Failed) {
+        let ended = Ended { verdict: Err(failed), ..Ended::failed("", "", &self.own_address) };
+        self.finish(job, &ended);
     }
 
     fn launch_here(self: &Arc<Jobs>, job: &Arc<Job>, estimate_seconds: f64) {
         let (jobs, ending) = (Arc::clone(self), Arc::clone(job));
         let attempt = Attempt {
+            runtime: job.task.runtime.clone(),
+            others_work: job.task.others_work,
             body: order_body(&job.task),
             submitter: Arc::clone(&job.task.submitter),
-            // A worker's memory limit cannot be raised again, so one with less than others is of no further use.
-            isolated: job.task.isolated || job.task.limits.memory_bytes < self.config.memory_limit_bytes,
+            // An interpreter's memory limit cannot be raised again, so one with less than others is of no further use.
+            // Instances of WebAssembly are nobody else's anyway.
+            isolated: matches!(job.task.runtime, RuntimeKey::Python { .. })
+                && (job.task.isolated || job.task.limits.memory_bytes < self.config.memory_limit_bytes),
             confidential: job.task.confidential,
             priority: job.task.priority,
             deadline: job.deadline,
@@ -149,10 +196,7 @@ impl Jobs {
                     self.pool.stop(id, Stop::Cancelled);
                 }
             }
-            Err(failed) => {
-                let ended = Ended { verdict: Err(failed), ..Ended::failed("", "", &self.own_address) };
-                self.finish(job, &ended);
-            }
+            Err(failed) => self.refuse(job, failed),
         }
     }
 
@@ -196,7 +240,7 @@ impl Jobs {
         let code = ended.verdict.as_ref().err().map(|failed| &*failed.code);
         self.statistics.finished(now - job.arrived, ended.execution_seconds, code, now);
         let json = job.result_json(ended, attempts, now);
-        answer.give(json);
+        answer.give(json, ended.files.bytes.clone());
         self.host.publish(
             "task.finished",
             &TaskEvent {
@@ -296,8 +340,10 @@ impl Job {
 /// The order that a worker gets, behind its slot.
 fn order_body(task: &Task) -> Arc<[u8]> {
     let function = serde_json::to_string(&task.function).unwrap_or_default();
+    let module =
+        task.module.as_ref().map_or(String::new(), |module| format!("\"module_sha256\":\"{}\",", module.sha256));
     format!(
-        "\"memory_limit_bytes\":{},\"output_limit_bytes\":{},\"program\":{},\"function\":{function},\"args\":{}}}",
+        "{module}\"memory_limit_bytes\":{},\"output_limit_bytes\":{},\"program\":{},\"function\":{function},\"args\":{}}}",
         task.limits.memory_bytes,
         task.limits.output_bytes,
         task.program.get(),

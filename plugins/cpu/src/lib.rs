@@ -6,6 +6,9 @@
 //! | BATCH_TASK | BATCH_RESULT, when all its tasks have |
 //! | CANCEL_TASK | STATUS `CANCELLED` |
 //! | SET_SCHEDULER | STATUS `OK` |
+//! | SANDBOX_IMAGES | SANDBOX_IMAGES |
+//! | SANDBOX_INSTALL | SANDBOX_INSTALLED, when the image can be used |
+//! | SANDBOX_REMOVE | STATUS `REMOVED` |
 //!
 //! A message becomes a [`task`] (what is wanted, checked), then a [`job`] (placed, tried again, answered once; all of
 //! them in [`jobs`]), and each run of it here an attempt in the [`pool`] of worker processes. Interpreters never live in
@@ -21,6 +24,11 @@ mod jobs;
 mod batch;
 mod placement;
 
+mod images;
+mod install;
+mod modules;
+mod tools;
+
 mod pool;
 mod runtime;
 mod scheduler;
@@ -28,21 +36,26 @@ mod scheduler;
 mod config;
 mod estimates;
 mod statistics;
+mod status;
 
 use config::Config as Settings;
+use images::Images;
 use jobs::Jobs;
+use modules::Modules;
 use parking_lot::Mutex;
-use pool::Sizes;
+use pool::{LaneReport, Links, Phase, Sizes};
 use potluck_sdk::message::tracker::{LOAD_TOPIC, Load, LoadReport, PEERS_TOPIC, PeerTable};
 use potluck_sdk::{
     Config, Health, Host, LeastCaller, Level, MessageInfo, Provider, ProviderError, ProviderInfo, Reply, Request,
     Status,
 };
+use runtime::{RuntimeKey, Runtimes};
 use scheduler::Algorithm;
 use serde_json::json;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tools::Tools;
 
 /// The provider.
 struct Cpu {
@@ -60,6 +73,9 @@ impl Provider for Cpu {
             MessageInfo::new("BATCH_TASK", LeastCaller::Member),
             MessageInfo::new("CANCEL_TASK", LeastCaller::Member),
             MessageInfo::new("SET_SCHEDULER", LeastCaller::Local),
+            MessageInfo::new("SANDBOX_IMAGES", LeastCaller::Member),
+            MessageInfo::new("SANDBOX_INSTALL", LeastCaller::Local),
+            MessageInfo::new("SANDBOX_REMOVE", LeastCaller::Local),
         ],
     };
 
@@ -69,23 +85,31 @@ impl Provider for Cpu {
         let node = host.node();
         let sizes = sizes(&settings, node.cores);
         let algorithm = settings.algorithm.parse::<Algorithm>().unwrap_or(Algorithm::Priority);
-        let runtime = Box::new(runtime::Python::new(&settings.python, &node.lib_dir));
+        let images = Arc::new(Images::new(&node.lib_dir, &node.data_dir, &settings));
+        let tools = Arc::new(Tools::default());
+        let modules = Modules::open(&node.data_dir.join("modules"), settings.modules_bytes_max).map_err(|error| {
+            ProviderError::new("modules_unusable", format!("the folder of the guests cannot be used: {error}"))
+        })?;
+        let (runtime_images, runtime_tools) = (Arc::clone(&images), Arc::clone(&tools));
+        let runtimes = Runtimes::new(&settings, &node.lib_dir, modules.folder(), runtime_images, runtime_tools);
         let scratch = node.data_dir.join("scratch");
-        let (pool, supervisor) = pool::start(
-            sizes,
-            algorithm,
-            runtime,
-            scratch,
-            Box::new(move |load, announce| host.publish(LOAD_TOPIC, &report(load, announce))),
-            Box::new(move |complaint| host.log(Level::Error, complaint)),
-        )
-        .map_err(|error| {
+        let links = Links {
+            on_load: Box::new(move |load, announce| host.publish(LOAD_TOPIC, &report(load, announce))),
+            complain: Box::new(move |complaint| host.log(Level::Error, complaint)),
+            prepare: Box::new(move |pool, key, runtime| {
+                let pool = Arc::clone(pool);
+                host.spawn_blocking(move || pool.prepared(&key, runtime.prepare()));
+            }),
+        };
+        let (pool, supervisor) = pool::start(sizes, algorithm, runtimes, scratch, links).map_err(|error| {
             ProviderError::new("supervisor_failed", format!("the worker pool cannot be started: {error}"))
         })?;
+        // What most tasks need is started before the first one comes; what few need, with the first one.
+        pool.warm_up(&RuntimeKey::Python { trusted: settings.trusted });
         // Before the node registers anywhere: a peer that does not know how many workers this one has sends it nothing.
         host.publish(LOAD_TOPIC, &report(pool.load(), false));
         host.subscribe(PEERS_TOPIC);
-        let jobs = Arc::new(Jobs::new(host, node, settings, pool));
+        let jobs = Arc::new(Jobs::new(host, node, settings, pool, Arc::new(modules), images, tools));
         Ok(Cpu { jobs, supervisor: Mutex::new(Some(supervisor)) })
     }
 
@@ -94,6 +118,9 @@ impl Provider for Cpu {
             "CPU_TASK" => handler::cpu_task(&self.jobs, request, reply),
             "BATCH_TASK" => handler::batch_task(&self.jobs, request, reply),
             "CANCEL_TASK" => handler::cancel_task(&self.jobs, request, reply),
+            "SANDBOX_IMAGES" => handler::sandbox_images(&self.jobs, reply),
+            "SANDBOX_INSTALL" => handler::sandbox_install(&self.jobs, request, reply),
+            "SANDBOX_REMOVE" => handler::sandbox_remove(&self.jobs, request, reply),
             _ => handler::set_scheduler(&self.jobs, request, reply),
         }
     }
@@ -109,6 +136,7 @@ impl Provider for Cpu {
 
     fn status(&self) -> Status {
         let pool = &self.jobs.pool;
+        let lanes = pool.lanes();
         let (load, counts, summary) = (pool.load(), pool.counts(), self.jobs.statistics.summary());
         let stats = json!({
             "algorithm": pool.algorithm().name(),
@@ -131,24 +159,38 @@ impl Provider for Cpu {
             "execution_count": counts.executed,
             "attempts_submitted": counts.submitted,
             "workers": load.slots,
-            "worker_processes": pool.processes(),
+            "worker_processes": lanes.iter().map(|lane| lane.processes).sum::<usize>(),
             "workers_started": counts.workers_started,
             "workers_died": counts.workers_died,
-            "python": pool.description(),
+            "python": self.python(&lanes).map(|lane| lane.description.as_str()).unwrap_or_default(),
+            "runtimes": status::runtimes(&lanes, &self.jobs.config),
         });
         Status::default().with("scheduler", json!({ "type": "advanced", "stats": stats })).with("executor", executor)
     }
 
     fn health(&self) -> Health {
-        self.jobs.pool.unavailable().map_or(Health::Ok, Health::Degraded)
+        let lanes = self.jobs.pool.lanes();
+        match self.python(&lanes).map(|lane| lane.phase.clone()) {
+            Some(Phase::Unavailable(reason, _)) => Health::Degraded(reason),
+            _ => Health::Ok,
+        }
     }
 
     fn stop(&self) {
+        self.jobs.tools.stop();
         self.jobs.pool.drain(Duration::from_secs_f64(self.jobs.config.drain_seconds));
         self.jobs.abandon_all();
         if let Some(supervisor) = self.supervisor.lock().take() {
             let _ = supervisor.join();
         }
+    }
+}
+
+impl Cpu {
+    /// The runtime that tasks get who do not say.
+    fn python<'a>(&self, lanes: &'a [LaneReport]) -> Option<&'a LaneReport> {
+        let key = RuntimeKey::Python { trusted: self.jobs.config.trusted };
+        lanes.iter().find(|lane| lane.key == key)
     }
 }
 
@@ -164,6 +206,8 @@ fn sizes(settings: &Settings, cores: usize) -> Sizes {
         processes_max,
         queue_tasks_max: settings.queue_tasks_max,
         queue_bytes_max: settings.queue_bytes_max,
+        scratch_bytes_max: settings.scratch_limit_bytes,
+        others_unprotected: settings.remote_unprotected,
     }
 }
 

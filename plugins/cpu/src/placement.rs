@@ -88,17 +88,18 @@ impl Placement {
     }
 
     /// Chooses the peer that is expected to start a task sooner than this node would, and counts the task as sent there.
-    /// Nothing when it should run here.
-    pub(crate) fn choose(&self, here: &PoolLoad, estimate_seconds: f64) -> Option<Placed> {
-        if here.running + here.queued < here.slots {
+    /// Nothing when it should run here. `here` is nothing when it cannot, and `unable` are the peers that cannot.
+    pub(crate) fn choose(&self, here: Option<&PoolLoad>, estimate_seconds: f64, unable: &[String]) -> Option<Placed> {
+        if here.is_some_and(|here| here.running + here.queued < here.slots) {
             return None;
         }
-        let wait_here = here.backlog_seconds / here.slots.max(1) as f64;
+        let wait_here = here.map_or(f64::INFINITY, |here| here.backlog_seconds / here.slots.max(1) as f64);
         let now = Instant::now();
         let mut candidates = self.candidates.lock();
         let best = candidates
             .values_mut()
             .filter(|candidate| candidate.avoid_until.is_none_or(|until| until <= now))
+            .filter(|candidate| !unable.contains(&candidate.entry.address()))
             .map(|candidate| (candidate.expected_wait(), candidate))
             .min_by(|(one, _), (other, _)| one.total_cmp(other));
         let (wait_there, candidate) = best?;
@@ -108,6 +109,14 @@ impl Placement {
         candidate.mine.tasks += 1;
         candidate.mine.seconds += estimate_seconds;
         Some(Placed { address: candidate.entry.address(), seconds: estimate_seconds })
+    }
+
+    /// A task that was settled goes to the same peer once more.
+    pub(crate) fn take(&self, placed: &Placed) {
+        if let Some(candidate) = self.candidates.lock().get_mut(&placed.address) {
+            candidate.mine.tasks += 1;
+            candidate.mine.seconds += placed.seconds;
+        }
     }
 
     /// A task that was sent to a peer is there no more; `reached` tells whether the peer answered.
@@ -147,8 +156,16 @@ mod tests {
     #[test]
     fn an_idle_node_keeps_its_tasks() {
         let placement = placement(vec![entry(2, 2, 0)]);
-        assert!(placement.choose(&here(1, 0), 1.0).is_none());
-        assert!(placement.choose(&here(2, 0), 1.0).is_some());
+        assert!(placement.choose(Some(&here(1, 0)), 1.0, &[]).is_none());
+        assert!(placement.choose(Some(&here(2, 0)), 1.0, &[]).is_some());
+    }
+
+    #[test]
+    fn what_cannot_run_here_goes_to_whoever_can() {
+        let placement = placement(vec![entry(2, 2, 9), entry(3, 2, 0)]);
+        let unable = ["127.0.0.1:3".to_owned()];
+        assert_eq!(placement.choose(None, 1.0, &[]).unwrap().address, "127.0.0.1:3");
+        assert_eq!(placement.choose(None, 1.0, &unable).unwrap().address, "127.0.0.1:2");
     }
 
     #[test]
@@ -157,7 +174,7 @@ mod tests {
         let mut counts = BTreeMap::<String, u32>::new();
         let mut kept = 0;
         for _ in 0..30 {
-            match placement.choose(&here(kept.min(2), kept.saturating_sub(2)), 1.0) {
+            match placement.choose(Some(&here(kept.min(2), kept.saturating_sub(2))), 1.0, &[]) {
                 Some(placed) => *counts.entry(placed.address).or_default() += 1,
                 None => kept += 1,
             }
@@ -169,20 +186,20 @@ mod tests {
     #[test]
     fn what_was_sent_is_not_counted_twice_when_the_peer_reports_it() {
         let placement = placement(vec![entry(2, 2, 0)]);
-        let placed = placement.choose(&here(2, 0), 1.0).unwrap();
+        let placed = placement.choose(Some(&here(2, 0)), 1.0, &[]).unwrap();
         placement.update(
             PeerTable { full: true, peers: vec![entry(2, 2, 1)], ..PeerTable::default() },
             PeerId::from_hash([1; 16]),
         );
-        assert!(placement.choose(&here(2, 0), 1.0).is_some(), "one of its two workers is still idle");
+        assert!(placement.choose(Some(&here(2, 0)), 1.0, &[]).is_some(), "one of its two workers is still idle");
         placement.settle(&placed, true);
     }
 
     #[test]
     fn a_peer_that_cannot_be_reached_is_avoided() {
         let placement = placement(vec![entry(2, 2, 0)]);
-        let placed = placement.choose(&here(2, 0), 1.0).unwrap();
+        let placed = placement.choose(Some(&here(2, 0)), 1.0, &[]).unwrap();
         placement.settle(&placed, false);
-        assert!(placement.choose(&here(2, 5), 1.0).is_none());
+        assert!(placement.choose(Some(&here(2, 5)), 1.0, &[]).is_none());
     }
 }

@@ -6,17 +6,23 @@
 //! is held: what is finished is collected in [`Effects`] and told afterwards.
 
 mod dispatch;
+mod lane;
 mod process;
+mod scratch;
 mod supervisor;
 mod worker;
 
-pub(crate) use supervisor::start;
+pub(crate) use lane::{LaneReport, Phase, missing_protections};
+pub(crate) use supervisor::{Links, start};
 
-use crate::scheduler::{Algorithm, ReadyQueue, Ticket};
+use crate::runtime::{RuntimeKey, Runtimes};
+use crate::scheduler::{Algorithm, Ticket};
 use crate::task::Limits;
+use lane::Lane;
 use parking_lot::{Condvar, Mutex};
 use potluck_sdk::message::RawValue;
 use potluck_sdk::message::cpu::outcome;
+use scratch::Remover;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -33,6 +39,10 @@ pub(crate) type Done = Box<dyn FnOnce(Outcome) + Send>;
 
 /// One run of a task on this node.
 pub(crate) struct Attempt {
+    /// What must run it.
+    pub runtime: RuntimeKey,
+    /// Comes from somebody else than this machine's user, so it is run with protections or not at all.
+    pub others_work: bool,
     /// The order's JSON behind its slot.
     pub body: Arc<[u8]>,
     /// Whose interpreters it may use.
@@ -65,6 +75,23 @@ pub(crate) struct Outcome {
     pub stderr: String,
     /// Whether it was begun.
     pub started: bool,
+    /// Whether it was observed to depend on its program and arguments alone.
+    pub deterministic: Option<bool>,
+    /// Files that it hands back.
+    pub files: Files,
+}
+
+/// Files that a task hands back: their names and lengths, and their bytes one behind the other.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Files {
+    pub list: Vec<(String, usize)>,
+    pub bytes: Vec<u8>,
+}
+
+impl Files {
+    fn lack_bytes(&self) -> bool {
+        self.bytes.is_empty() && self.list.iter().any(|(_, bytes)| *bytes > 0)
+    }
 }
 
 /// Why an attempt has no result.
@@ -87,7 +114,12 @@ impl Failed {
 
 impl Outcome {
     fn not_run(failed: Failed) -> Outcome {
-        Outcome { verdict: Err(failed), seconds: 0.0, stdout: String::new(), stderr: String::new(), started: false }
+        Outcome { started: false, ..Outcome::stopped(failed, 0.0, (String::new(), String::new())) }
+    }
+
+    fn stopped(failed: Failed, seconds: f64, (stdout, stderr): (String, String)) -> Outcome {
+        let files = Files::default();
+        Outcome { verdict: Err(failed), seconds, stdout, stderr, started: true, deterministic: None, files }
     }
 }
 
@@ -102,6 +134,10 @@ pub(crate) enum Stop {
     CpuLimit,
     /// It has printed too much.
     OutputLimit,
+    /// It has written too many or too large files.
+    ScratchLimit,
+    /// It has started too many threads.
+    ThreadLimit,
     /// The node stops.
     NodeStopping,
 }
@@ -111,14 +147,18 @@ pub(crate) enum Stop {
 pub(crate) struct Sizes {
     /// Attempts that run at once.
     pub slots: usize,
-    /// Started workers without a submitter.
+    /// Started workers without a submitter, in a runtime whose workers serve one each.
     pub spares: usize,
-    /// All processes together.
+    /// Processes of such a runtime together.
     pub processes_max: usize,
     /// Attempts that may wait.
     pub queue_tasks_max: usize,
     /// Bytes that may wait.
     pub queue_bytes_max: usize,
+    /// Bytes of files that an attempt may write.
+    pub scratch_bytes_max: u64,
+    /// Whether others' work is taken without protections that the kernel does not have.
+    pub others_unprotected: bool,
 }
 
 /// How busy the pool is.
@@ -157,7 +197,11 @@ pub(crate) struct Pool {
 
 struct State {
     sizes: Sizes,
-    queue: ReadyQueue<AttemptId>,
+    runtimes: Runtimes,
+    algorithm: Algorithm,
+    lanes: BTreeMap<RuntimeKey, Lane>,
+    /// Attempts that wait, over all lanes.
+    queued: usize,
     attempts: HashMap<AttemptId, Entry>,
     /// By deadline, to find the next one.
     deadlines: BTreeSet<(Instant, AttemptId)>,
@@ -166,12 +210,8 @@ struct State {
     queued_bytes: usize,
     /// Expected seconds of what waits; set to 0 whenever nothing does, so that rounding errors cannot add up.
     queued_seconds: f64,
-    /// Workers that the supervisor should start.
-    spawns_wanted: usize,
-    /// Why no worker can be started, and when that was found.
-    unavailable: Option<(String, Instant)>,
-    /// What the last worker said of itself.
-    description: String,
+    /// Runtimes that must be made ready, off this thread.
+    unprepared: Vec<RuntimeKey>,
     counts: Counts,
     /// When the supervisor will look around by itself; none when it waits for something to happen.
     awake_until: Option<Instant>,
@@ -180,12 +220,16 @@ struct State {
     load_changed: bool,
     load_announced: bool,
     stopping: bool,
+    /// Removes the folders of workers that have ended.
+    remover: Remover,
 }
 
 struct Entry {
     attempt: Attempt,
     ticket: Ticket,
     place: Place,
+    /// Workers that ended when it was their next order, and before they began it.
+    unbegun: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -198,16 +242,12 @@ enum Place {
 #[derive(Default)]
 struct Effects {
     finished: Vec<(Done, Outcome)>,
-    buried: Vec<Worker>,
 }
 
 impl Effects {
     fn happen(self) {
         for (done, outcome) in self.finished {
             done(outcome);
-        }
-        for worker in self.buried {
-            worker.bury();
         }
     }
 }
@@ -226,14 +266,16 @@ impl Pool {
         let ticket = Ticket { priority: attempt.priority, sequence: id };
         let deadline = attempt.deadline;
         let announced = !attempt.confidential;
-        state.attempts.insert(id, Entry { attempt, ticket, place: Place::Queued });
+        state.attempts.insert(id, Entry { attempt, ticket, place: Place::Queued, unbegun: 0 });
         state.deadlines.insert((deadline, id));
         state.enqueue(id);
         state.touch(announced, now);
-        state.dispatch(now);
+        let mut effects = Effects::default();
+        state.dispatch(now, &mut effects);
         // The supervisor must know of the deadline, and of workers that are missing; while it is awake anyway, it will see.
-        let wake = state.spawns_wanted > 0 || state.awake_until.is_none_or(|until| until > deadline);
+        let wake = state.has_chores() || state.awake_until.is_none_or(|until| until > deadline);
         drop(state);
+        effects.happen();
         if wake {
             let _ = self.waker.wake();
         }
@@ -246,8 +288,8 @@ impl Pool {
         let now = Instant::now();
         let mut state = self.state.lock();
         let stopped = state.stop(id, reason, now, &mut effects);
-        state.dispatch(now);
-        let wake = state.spawns_wanted > 0;
+        state.dispatch(now, &mut effects);
+        let wake = state.has_chores();
         drop(state);
         effects.happen();
         if wake {
@@ -263,12 +305,16 @@ impl Pool {
 
     /// Switches the order of the queue.
     pub(crate) fn set_algorithm(&self, algorithm: Algorithm) {
-        self.state.lock().queue.set_algorithm(algorithm);
+        let mut state = self.state.lock();
+        state.algorithm = algorithm;
+        for lane in state.lanes.values_mut() {
+            lane.queue.set_algorithm(algorithm);
+        }
     }
 
     /// The order of the queue.
     pub(crate) fn algorithm(&self) -> Algorithm {
-        self.state.lock().queue.algorithm()
+        self.state.lock().algorithm
     }
 
     /// Counts since the start.
@@ -276,19 +322,62 @@ impl Pool {
         self.state.lock().counts
     }
 
-    /// Worker processes that are up.
-    pub(crate) fn processes(&self) -> usize {
-        self.state.lock().workers.values().filter(|worker| worker.ready && !worker.doomed).count()
+    /// The runtimes that have been needed so far.
+    pub(crate) fn lanes(&self) -> Vec<LaneReport> {
+        let state = self.state.lock();
+        let report = |(key, lane): (&RuntimeKey, &Lane)| {
+            let workers = state.workers.values().filter(|worker| worker.runtime == *key);
+            LaneReport {
+                key: key.clone(),
+                phase: lane.phase.clone(),
+                description: lane.description.clone(),
+                processes: workers.filter(|worker| worker.ready && !worker.doomed).count(),
+                is_hardened: lane.runtime.is_hardened(),
+                protections: lane.protections.clone(),
+            }
+        };
+        state.lanes.iter().map(report).collect()
     }
 
-    /// What runs the programs; empty before the first worker is up.
-    pub(crate) fn description(&self) -> String {
-        self.state.lock().description.clone()
+    /// Gets a runtime ready before anybody needs it.
+    pub(crate) fn warm_up(&self, key: &RuntimeKey) {
+        let mut state = self.state.lock();
+        state.wake_lane(key);
+        drop(state);
+        let _ = self.waker.wake();
     }
 
-    /// Why no worker can be started.
-    pub(crate) fn unavailable(&self) -> Option<String> {
-        self.state.lock().unavailable.as_ref().map(|(reason, _)| reason.clone())
+    /// A runtime has been made ready, or cannot be.
+    pub(crate) fn prepared(&self, key: &RuntimeKey, result: Result<(), String>) {
+        let now = Instant::now();
+        let mut effects = Effects::default();
+        let mut state = self.state.lock();
+        match result {
+            Ok(()) => {
+                if let Some(lane) = state.lanes.get_mut(key) {
+                    lane.phase = Phase::Ready;
+                }
+                state.dispatch(now, &mut effects);
+            }
+            Err(reason) => state.give_up(key, reason, now, &mut effects),
+        }
+        drop(state);
+        effects.happen();
+        let _ = self.waker.wake();
+    }
+
+    /// Lets a runtime's workers go when they are idle; the next attempt gets new ones.
+    pub(crate) fn retire(&self, key: &RuntimeKey) {
+        let mut state = self.state.lock();
+        for worker in state.workers.values_mut().filter(|worker| worker.runtime == *key && worker.sent.is_empty()) {
+            worker.kill();
+        }
+        if let Some(lane) = state.lanes.get_mut(key)
+            && lane.queue.len() == 0
+        {
+            lane.phase = Phase::Asleep;
+            lane.spawns_wanted = 0;
+        }
     }
 
     /// Refuses new attempts and answers those that wait; gives those that run some time to end, then stops them.
@@ -297,7 +386,7 @@ impl Pool {
         let mut effects = Effects::default();
         let mut state = self.state.lock();
         state.stopping = true;
-        let waiting: Vec<AttemptId> = state.queue.iter().copied().collect();
+        let waiting: Vec<AttemptId> = state.lanes.values().flat_map(|lane| lane.queue.iter()).copied().collect();
         for id in waiting {
             state.stop(id, Stop::NodeStopping, now, &mut effects);
         }
@@ -328,19 +417,26 @@ impl State {
         if self.stopping {
             return Some(stop_failure(Stop::NodeStopping, attempt));
         }
-        if let Some((reason, since)) = &self.unavailable {
-            // Something may have been repaired meanwhile; the next attempt finds out.
-            if now - *since < supervisor::RETRY_START_AFTER {
-                return Some(Failed::new(outcome::RUNTIME_UNAVAILABLE, reason.clone()));
+        if let Some(lane) = self.lanes.get_mut(&attempt.runtime) {
+            if let Phase::Unavailable(reason, since) = &lane.phase {
+                // Something may have been repaired meanwhile; the next attempt finds out.
+                if now - *since < supervisor::RETRY_START_AFTER {
+                    return Some(Failed::new(outcome::RUNTIME_UNAVAILABLE, reason.clone()));
+                }
+                lane.phase = Phase::Asleep;
             }
-            self.unavailable = None;
+            if attempt.others_work && !lane.protections.is_empty() {
+                // Otherwise the first worker tells, and `dispatch` decides.
+                if let Some(failed) = self.unprotected(&attempt.runtime) {
+                    return Some(failed);
+                }
+            }
         }
         let Sizes { queue_tasks_max, queue_bytes_max, .. } = self.sizes;
-        if self.queue.len() >= queue_tasks_max || self.queued_bytes + attempt.body.len() > queue_bytes_max {
+        if self.queued >= queue_tasks_max || self.queued_bytes + attempt.body.len() > queue_bytes_max {
             let text = format!(
                 "{} tasks with {} bytes wait on this node, as many as it takes (queue_tasks_max {queue_tasks_max}, queue_bytes_max {queue_bytes_max}); try again later",
-                self.queue.len(),
-                self.queued_bytes
+                self.queued, self.queued_bytes
             );
             return Some(Failed::new(outcome::QUEUE_FULL, text));
         }
@@ -352,17 +448,51 @@ impl State {
         entry.place = Place::Queued;
         self.queued_bytes += entry.attempt.body.len();
         self.queued_seconds += entry.attempt.estimate_seconds;
-        let ticket = entry.ticket;
-        self.queue.push(ticket, id);
+        let (ticket, key) = (entry.ticket, entry.attempt.runtime.clone());
+        self.queued += 1;
+        self.wake_lane(&key).queue.push(ticket, id);
+    }
+
+    /// The lane of a runtime, which is made ready if nobody has needed it before.
+    fn wake_lane(&mut self, key: &RuntimeKey) -> &mut Lane {
+        let (runtimes, algorithm) = (&self.runtimes, self.algorithm);
+        let lane = self.lanes.entry(key.clone()).or_insert_with(|| Lane::new(runtimes.get(key), algorithm));
+        if lane.phase == Phase::Asleep {
+            lane.phase = Phase::Preparing;
+            self.unprepared.push(key.clone());
+        }
+        lane
+    }
+
+    /// Whether the supervisor has something to do beside listening.
+    fn has_chores(&self) -> bool {
+        !self.unprepared.is_empty()
+            || self.lanes.values().any(|lane| lane.spawns_wanted > 0)
+            || self.workers.values().any(Worker::is_room_missed)
+    }
+
+    /// Why a runtime does not take work of others; nothing when it does.
+    fn unprotected(&self, key: &RuntimeKey) -> Option<Failed> {
+        if self.sizes.others_unprotected {
+            return None;
+        }
+        let missing = missing_protections(&self.lanes.get(key)?.protections)?;
+        let text = format!(
+            "this node takes no work of others in the runtime {}: its workers lack {missing}; `potluck doctor` there tells why, and `remote_unprotected = true` in its [plugins.cpu] takes it nevertheless",
+            key.name()
+        );
+        Some(Failed::new(outcome::RUNTIME_UNAVAILABLE, text))
     }
 
     fn dequeue(&mut self, id: AttemptId) {
         let Some(entry) = self.attempts.get(&id) else { return };
-        if self.queue.remove(entry.ticket).is_some() {
+        let lane = self.lanes.get_mut(&entry.attempt.runtime);
+        if lane.is_some_and(|lane| lane.queue.remove(entry.ticket).is_some()) {
+            self.queued -= 1;
             self.queued_bytes -= entry.attempt.body.len();
             self.queued_seconds -= entry.attempt.estimate_seconds;
         }
-        if self.queue.len() == 0 {
+        if self.queued == 0 {
             self.queued_seconds = 0.0;
         }
     }
@@ -391,12 +521,7 @@ impl State {
         }
         // Those sent ahead wait as well, only elsewhere.
         let ahead = running - self.busy().min(running);
-        PoolLoad {
-            slots: self.sizes.slots,
-            running: running - ahead,
-            queued: self.queue.len() + ahead,
-            backlog_seconds,
-        }
+        PoolLoad { slots: self.sizes.slots, running: running - ahead, queued: self.queued + ahead, backlog_seconds }
     }
 
     fn busy(&self) -> usize {
@@ -426,19 +551,28 @@ impl State {
         let Some(worker) = self.workers.get_mut(&worker_id) else { return false };
         let Some(index) = worker.sent.iter().position(|sent| sent.attempt == Some(id)) else { return false };
         if worker.revoke(index).is_some() {
+            if index == 0 {
+                worker.must_report(reason, now);
+            }
             self.finish(id, Outcome::not_run(failed), now, effects);
             return true;
         }
+        // Before it is condemned: a worker that stops it by itself clears its output.
+        let output = worker.output();
         if !worker.condemn(index) {
-            // It has just ended by itself.
+            // It has just ended by itself, unless it only says so.
+            worker.must_report(reason, now);
             return false;
         }
-        worker.kill();
         let seconds = (now - worker.sent[index].head_since).as_secs_f64();
         worker.sent[index].attempt = None;
-        let (stdout, stderr) = worker.output();
-        self.take_back(worker_id);
-        self.finish(id, Outcome { verdict: Err(failed), seconds, stdout, stderr, started: true }, now, effects);
+        if worker.stops_orders {
+            worker.must_report(reason, now);
+        } else {
+            worker.kill();
+            self.take_back(worker_id);
+        }
+        self.finish(id, Outcome::stopped(failed, seconds, output), now, effects);
         true
     }
 
@@ -467,6 +601,14 @@ fn stop_failure(reason: Stop, attempt: &Attempt) -> Failed {
             let limit = attempt.limits.output_bytes;
             Failed::new(outcome::OUTPUT_LIMIT, format!("the task printed more than its limit of {limit} bytes"))
         }
+        Stop::ScratchLimit => Failed::new(
+            outcome::SCRATCH_LIMIT,
+            "the task wrote more files than it may (scratch_limit_bytes in [plugins.cpu])",
+        ),
+        Stop::ThreadLimit => Failed::new(
+            outcome::THREAD_LIMIT,
+            format!("the task has more than the {} threads that it may have", dispatch::THREADS_MAX),
+        ),
         Stop::NodeStopping => Failed::new(
             potluck_sdk::ProviderError::NODE_STOPPING,
             "the node is stopping; send the task to another peer",

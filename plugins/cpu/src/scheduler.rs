@@ -58,10 +58,6 @@ impl<T> ReadyQueue<T> {
         ReadyQueue { algorithm, entries: BTreeMap::new() }
     }
 
-    pub(crate) fn algorithm(&self) -> Algorithm {
-        self.algorithm
-    }
-
     /// Switches the order; everything that waits is sorted anew and nothing is lost.
     pub(crate) fn set_algorithm(&mut self, algorithm: Algorithm) {
         self.algorithm = algorithm;
@@ -76,6 +72,11 @@ impl<T> ReadyQueue<T> {
 
     pub(crate) fn peek(&self) -> Option<&T> {
         self.entries.values().next().map(|(_, item)| item)
+    }
+
+    /// The rank of the first: of two queues of one algorithm, the one with the lower rank is next.
+    pub(crate) fn rank(&self) -> Option<(i128, u64)> {
+        self.entries.keys().next().copied()
     }
 
     pub(crate) fn remove(&mut self, ticket: Ticket) -> Option<T> {

@@ -2,15 +2,21 @@
 
 use crate::config::Config;
 use crate::estimates::{Estimates, FunctionKey};
+use crate::images;
+use crate::modules::{self, Module};
+use crate::runtime::RuntimeKey;
 use potluck_sdk::message::RawValue;
 use potluck_sdk::message::cpu::{CpuTask, outcome};
 use potluck_sdk::{Caller, ProviderError};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Longest `task_id`, in bytes.
 const TASK_ID_BYTES_MAX: usize = 256;
+/// What is shown of the name of a runtime.
+const RUNTIME_CHARACTERS_MAX: usize = 32;
 /// Longest name of a function, in bytes.
 const FUNCTION_BYTES_MAX: usize = 1024;
 /// Most retries that a task may ask for.
@@ -21,8 +27,16 @@ const RETRIES_MAX: i64 = 1000;
 pub(crate) struct Task {
     /// What the submitter calls it.
     pub task_id: String,
-    /// The source text, as a JSON string.
+    /// What must run it.
+    pub runtime: RuntimeKey,
+    /// Comes from somebody else than this machine's user.
+    pub others_work: bool,
+    /// The source text, as a JSON string; empty for a guest.
     pub program: Box<RawValue>,
+    /// The SHA-256 of the guest, if the submitter has named it.
+    pub module_named: Option<String>,
+    /// The guest, once it is known to be here.
+    pub module: Option<Module>,
     /// The function to call.
     pub function: String,
     /// A JSON array.
@@ -64,6 +78,8 @@ pub(crate) struct Limits {
 pub(crate) struct InvalidTask {
     /// The task's name, so that the submitter recognises the refusal.
     pub task_id: String,
+    /// The runtime that it asked for, cut off.
+    pub runtime: String,
     pub code: &'static str,
     pub text: String,
 }
@@ -86,8 +102,10 @@ impl Task {
             Some(task_id) if !task_id.is_empty() => task_id.into_owned(),
             _ => format!("task-{}", next_number()),
         };
+        let asked = message.runtime.as_deref().filter(|runtime| !runtime.is_empty()).unwrap_or("python");
+        let runtime: String = asked.chars().take(RUNTIME_CHARACTERS_MAX).collect();
         let check = Check { message, caller, config, estimates };
-        check.run(&task_id).map_err(|(code, text)| InvalidTask { task_id: cut(&task_id), code, text })
+        check.run(&task_id).map_err(|(code, text)| InvalidTask { task_id: cut(&task_id), runtime, code, text })
     }
 
     /// What the task is expected to need, in seconds.
@@ -113,10 +131,16 @@ impl Check<'_> {
             return Err(invalid("`task_id` may have at most 256 bytes"));
         }
         let program = message.program.map(RawValue::get).unwrap_or_default();
-        if program.is_empty() || program == "null" || program == "\"\"" {
-            return Err(invalid("No program code provided"));
-        }
-        if !program.starts_with('"') {
+        let is_guest = message.runtime.as_deref() == Some("wasm");
+        let program = match program {
+            "" | "null" | "\"\"" if is_guest => "\"\"",
+            "" | "null" | "\"\"" => return Err(invalid("No program code provided")),
+            _ if is_guest => return Err(invalid("a guest is not a `program`; send it as the attachment")),
+            program => program,
+        };
+        // Half of a pair of surrogates is a text in JSON, and nowhere else.
+        let is_text = !program.contains("\\u") || serde_json::from_str::<Cow<'_, str>>(program).is_ok();
+        if !program.starts_with('"') || !is_text {
             return Err(invalid("`program` must be a text"));
         }
         let args = match message.args.map(RawValue::get) {
@@ -124,13 +148,16 @@ impl Check<'_> {
             Some(args) if args.starts_with('[') => args,
             Some(_) => return Err(invalid("`args` must be an array of positional arguments, such as [5]")),
         };
-        match message.runtime.as_deref() {
-            None | Some("" | "python") => {}
-            Some(other) => {
-                let shown: String = other.chars().take(32).collect();
-                let text = format!("the runtime {shown:?} is not on this node; it has: python");
-                return Err((outcome::RUNTIME_UNAVAILABLE, text));
-            }
+        let source_peer = message.source_peer.filter(|source| !source.is_empty()).map(|source| cut(&source));
+        let others_work =
+            source_peer.is_some() || !matches!(caller, Caller::Local | Caller::Web(_) | Caller::Plugin(_));
+        let runtime = choose_runtime(message.runtime.as_deref(), message.image.as_deref(), others_work, config)?;
+        let module_named = message.module_sha256.filter(|sha256| !sha256.is_empty()).map(|sha256| sha256.into_owned());
+        if module_named.is_some() && !is_guest {
+            return Err(invalid("`module_sha256` goes with the runtime \"wasm\""));
+        }
+        if module_named.as_deref().is_some_and(|name| !modules::is_name(name)) {
+            return Err(invalid("`module_sha256` must be 64 hexadecimal digits, in lower case"));
         }
         let function = match message.function {
             Some(function) if !function.is_empty() => function.into_owned(),
@@ -162,7 +189,6 @@ impl Check<'_> {
         let estimated_time = positive("estimated_time", message.estimated_time.filter(|seconds| *seconds != 0.0))?;
         let confidential = message.confidential.unwrap_or(false);
         let isolated = message.isolated.unwrap_or(false);
-        let source_peer = message.source_peer.filter(|source| !source.is_empty()).map(|source| cut(&source));
         // Until connections are authenticated a source is a claim; it can only keep submitters further apart.
         let submitter = format!(
             "{}:{}:{}:{}:{}",
@@ -179,7 +205,11 @@ impl Check<'_> {
         Ok(Task {
             task_id: task_id.to_owned(),
             function_key: estimates.key(program, &function),
+            runtime,
+            others_work,
             program: owned(program)?,
+            module_named,
+            module: None,
             function,
             args: owned(args)?,
             confidential,
@@ -192,6 +222,37 @@ impl Check<'_> {
             isolated,
             submitter: submitter.into(),
         })
+    }
+}
+
+/// What must run a task, by what it asks for and what the node's owner wants.
+fn choose_runtime(
+    asked: Option<&str>,
+    image: Option<&str>,
+    others_work: bool,
+    config: &Config,
+) -> Result<RuntimeKey, Refusal> {
+    let image = image.filter(|image| !image.is_empty());
+    let invalid = |text: String| Err((outcome::INVALID_TASK, text));
+    if image.is_some() && asked != Some("sandbox") {
+        return invalid("`image` goes with the runtime \"sandbox\"".to_owned());
+    }
+    if let Some(name) = image.filter(|name| !images::is_name(name)) {
+        let shown: String = name.chars().take(32).collect();
+        return invalid(format!("{shown:?} is no name of an image; `potluck sandbox list` shows what there is"));
+    }
+    match asked {
+        None | Some("" | "python") if others_work && !config.remote_runtime.is_empty() => {
+            Ok(RuntimeKey::Sandbox(images::STANDARD.into()))
+        }
+        None | Some("" | "python") => Ok(RuntimeKey::Python { trusted: config.trusted && !others_work }),
+        Some("sandbox") => Ok(RuntimeKey::Sandbox(image.unwrap_or(images::STANDARD).into())),
+        Some("wasm") => Ok(RuntimeKey::Wasm),
+        Some(other) => {
+            let shown: String = other.chars().take(RUNTIME_CHARACTERS_MAX).collect();
+            let text = format!("the runtime {shown:?} is not on this node; it has: python, sandbox, wasm");
+            Err((outcome::RUNTIME_UNAVAILABLE, text))
+        }
     }
 }
 
@@ -241,6 +302,23 @@ mod tests {
     }
 
     #[test]
+    fn the_owner_of_the_node_decides_what_runs_the_work_of_others() {
+        let config = Config { remote_runtime: "sandbox".to_owned(), trusted: true, ..Config::default() };
+        let runtime = |json: &str| {
+            let message: CpuTask = serde_json::from_str(json).unwrap();
+            Task::read(message, Caller::Local, &config, &Estimates::default())
+                .map_err(|refusal| refusal.text)
+                .unwrap()
+                .runtime
+        };
+        let sandbox = RuntimeKey::Sandbox(images::STANDARD.into());
+        assert_eq!(runtime(r#"{"program":"p"}"#), RuntimeKey::Python { trusted: true });
+        assert_eq!(runtime(r#"{"program":"p","source_peer":"127.0.0.1:9001"}"#), sandbox);
+        assert_eq!(runtime(r#"{"program":"p","runtime":"sandbox"}"#), sandbox);
+        assert_eq!(runtime(r#"{"runtime":"wasm","source_peer":"127.0.0.1:9001"}"#), RuntimeKey::Wasm);
+    }
+
+    #[test]
     fn what_cannot_be_run_is_refused_in_one_sentence() {
         for (json, expected) in [
             (r#"{}"#, "No program code provided"),
@@ -251,6 +329,12 @@ mod tests {
             (r#"{"program":"p","timeout":0}"#, "timeout"),
             (r#"{"program":"p","timeout":1e300}"#, "timeout"),
             (r#"{"program":"p","runtime":"perl"}"#, "perl"),
+            (r#"{"program":"p = '\ud800'"}"#, "must be a text"),
+            (r#"{"program":"p","image":"science"}"#, "goes with"),
+            (r#"{"program":"p","runtime":"sandbox","image":"../x"}"#, "no name of an image"),
+            (r#"{"program":"p","runtime":"wasm"}"#, "not a `program`"),
+            (r#"{"program":"p","module_sha256":"00"}"#, "goes with"),
+            (r#"{"runtime":"wasm","module_sha256":"XY"}"#, "64 hexadecimal"),
             (r#"{"program":"p","memory_limit_bytes":99999999999999}"#, "memory_limit_bytes"),
             (r#"{"program":"p","cpu_limit_seconds":-3}"#, "cpu_limit_seconds"),
         ] {

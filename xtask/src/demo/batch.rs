@@ -25,6 +25,17 @@ pub(super) fn task(id: &str, program: &str, function: &str, arguments: Value) ->
     })
 }
 
+/// A task for a guest, which has still to be named.
+pub(super) fn guest_task(id: &str, arguments: Value) -> Value {
+    serde_json::json!({"task_id": id, "args": arguments, "timeout": TASK_TIMEOUT})
+}
+
+/// The task with one more field.
+pub(super) fn with(mut task: Value, key: &str, value: Value) -> Value {
+    task[key] = value;
+    task
+}
+
 /// A task that has succeeded.
 #[derive(Debug)]
 pub(super) struct Done {

@@ -11,12 +11,15 @@ pub(super) fn print(pool: &Pool, dist: &Dist) {
     let ports: Vec<String> = pool.peer_ports().map(|port| port.to_string()).collect();
     let (Some(first), Some(last)) = (ports.first(), ports.last()) else { return };
     let potluck = quoted(&shown(&dist.potluck()));
+    let guest = quoted(&shown(&dist.guest("prime_sum.wasm")));
     println!(
         r#"
 The pool goes on: tracker on port {tracker}, peers on ports {all}. In another terminal, in this folder:
 
   {potluck} --port {first} status
   {potluck} --port {first} cpu --program 'def main(x): return x * x' --args '[12]'
+  {potluck} --port {first} cpu --runtime sandbox --program 'def main(): return open("/etc/passwd").read()'
+  {potluck} --port {first} cpu --module {guest} --function primes --args '[10, 50]'
   {potluck} --port {first} set-mem --key greeting --value hello
   {potluck} --port {first} get-mem --key greeting
   {potluck} --port {first} peers

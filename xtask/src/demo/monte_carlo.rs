@@ -38,7 +38,7 @@ pub(super) fn run(pool: &mut Pool, dist: &Dist) -> Result<Share> {
 }
 
 /// A quarter of a circle covers pi / 4 of its square.
-fn estimate(hits: u64, samples: u64) -> f64 {
+pub(super) fn estimate(hits: u64, samples: u64) -> f64 {
     4.0 * hits as f64 / samples as f64
 }
 

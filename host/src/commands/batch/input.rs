@@ -1,23 +1,37 @@
 //! The lines of a batch file, one task each.
 
+use crate::commands::guest::Guest;
 use crate::commands::session::new_uuid;
 use crate::output::raw_json::{Members, string};
 use anyhow::{Context, anyhow, bail, ensure};
 use potluck_sdk::message::{FRAME_BYTES_MAX, RawValue};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Guests of a file that are known by their paths; a file with more than these looks at some of them again.
+const GUESTS_KNOWN_MAX: usize = 1024;
 
 /// What lines get that do not say it themselves.
+#[derive(Default)]
 pub(super) struct Defaults {
     pub(super) program: Option<Box<RawValue>>,
-    pub(super) function: Option<Box<RawValue>>,
+    /// The guest for lines with neither a program nor a guest of their own.
+    pub(super) guest: Option<Arc<Guest>>,
+    pub(super) runtime: Option<Box<RawValue>>,
+    pub(super) image: Option<Box<RawValue>>,
+    /// Other fields of CPU_TASK.
+    pub(super) others: Vec<(&'static str, Box<RawValue>)>,
 }
 
 /// A task to send.
 #[derive(Debug)]
 pub(super) struct Task {
     pub(super) message: String,
+    /// What it runs, if that is a guest of this machine.
+    pub(super) guest: Option<Arc<Guest>>,
     pub(super) task_id: String,
     /// Where its line ends in the input, in bytes.
     pub(super) input_position: u64,
@@ -27,25 +41,53 @@ pub(super) struct Task {
 pub(super) struct Source {
     name: String,
     reader: Box<dyn BufRead + Send>,
+    guests: Guests,
+}
+
+/// The guests that lines name by their paths.
+struct Guests {
+    /// Where relative paths start.
+    folder: PathBuf,
+    known: HashMap<PathBuf, Arc<Guest>>,
+}
+
+impl Guests {
+    fn starting_at(folder: impl Into<PathBuf>) -> Guests {
+        Guests { folder: folder.into(), known: HashMap::new() }
+    }
+
+    fn read(&mut self, path: &str) -> anyhow::Result<Arc<Guest>> {
+        let path = self.folder.join(path);
+        if let Some(guest) = self.known.get(&path) {
+            return Ok(Arc::clone(guest));
+        }
+        let guest = Arc::new(Guest::read(&path)?);
+        if self.known.len() >= GUESTS_KNOWN_MAX {
+            self.known.clear();
+        }
+        self.known.insert(path, Arc::clone(&guest));
+        Ok(guest)
+    }
 }
 
 /// Opens a file, or standard input for `-`. The length is known for a regular file.
 pub(super) fn open(path: &Path) -> anyhow::Result<(Source, Option<u64>)> {
     if path == Path::new("-") {
         let reader = Box::new(BufReader::new(std::io::stdin()));
-        return Ok((Source { name: "standard input".to_owned(), reader }, None));
+        return Ok((Source { name: "standard input".to_owned(), reader, guests: Guests::starting_at("") }, None));
     }
     let name = path.display().to_string();
     let file = File::open(path).with_context(|| format!("cannot read the tasks in {name}"))?;
     let metadata = file.metadata().with_context(|| format!("cannot read the tasks in {name}"))?;
     ensure!(!metadata.is_dir(), "{name} is a folder; name a file with one task a line");
     let length = metadata.is_file().then_some(metadata.len());
-    Ok((Source { name, reader: Box::new(BufReader::new(file)) }, length))
+    let guests = Guests::starting_at(path.parent().unwrap_or(Path::new("")));
+    Ok((Source { name, reader: Box::new(BufReader::new(file)), guests }, length))
 }
 
 /// Hands on one task after the other, and the first mistake, until `hand_on` says that nobody wants more.
 pub(super) fn read(source: Source, defaults: &Defaults, mut hand_on: impl FnMut(anyhow::Result<Task>) -> bool) {
-    let Source { name, mut reader } = source;
+    let Source { name, mut reader, mut guests } = source;
     // Names of tasks have to be unique on the node, also when several batches run at once.
     let id_prefix = match new_uuid() {
         Ok(uuid) => uuid.simple().to_string()[..8].to_owned(),
@@ -71,11 +113,11 @@ pub(super) fn read(source: Source, defaults: &Defaults, mut hand_on: impl FnMut(
         input_position += length as u64;
         let task = match line_text(&line) {
             Ok("") => continue,
-            Ok(text) => compose(text, defaults, || format!("{id_prefix}-{line_number}")),
+            Ok(text) => compose(text, defaults, &mut guests, || format!("{id_prefix}-{line_number}")),
             Err(error) => Err(error),
         };
         let task = task
-            .map(|(message, task_id)| Task { message, task_id, input_position })
+            .map(|composed| Task { input_position, ..composed })
             .map_err(|error| error.context(format!("{name}:{line_number}")));
         let is_mistake = task.is_err();
         if !hand_on(task) || is_mistake {
@@ -91,8 +133,13 @@ fn line_text(line: &[u8]) -> anyhow::Result<&str> {
     Ok(text.trim_start_matches('\u{feff}').trim())
 }
 
-/// The message for a line, with values as they stand there, and the name of its task.
-fn compose(line: &str, defaults: &Defaults, new_id: impl FnOnce() -> String) -> anyhow::Result<(String, String)> {
+/// The task of a line, with values as they stand there.
+fn compose(
+    line: &str,
+    defaults: &Defaults,
+    guests: &mut Guests,
+    new_id: impl FnOnce() -> String,
+) -> anyhow::Result<Task> {
     let members = match serde_json::from_str::<Members<'_>>(line) {
         Ok(members) => members,
         Err(error) => {
@@ -117,19 +164,46 @@ fn compose(line: &str, defaults: &Defaults, new_id: impl FnOnce() -> String) -> 
         message.push_str(value);
     };
     for (name, value) in &members.0 {
-        // `id` numbers requests on the wire and `attachment` counts bytes that no line has: both are the client's.
-        if !["type", "id", "attachment", "task_id"].contains(&name.as_ref()) {
+        // `id` numbers requests on the wire and `attachment` counts bytes that no line has: both are the client's. A
+        // guest's path means nothing to a node.
+        if !["type", "id", "attachment", "task_id", "module"].contains(&name.as_ref()) {
             push(name, value.get());
         }
     }
     let is_missing = |name: &str| matches!(members.get(name), None | Some("null"));
-    match &defaults.program {
-        Some(program) if is_missing("program") => push("program", program.get()),
-        None if is_missing("program") => bail!("the task has no program; add one, or give all tasks one with --file"),
-        _ => {}
+    let named_guest = match members.get("module").filter(|_| !is_missing("module")) {
+        Some(path) => Some(guests.read(&string(path).context("the module is no string")?)?),
+        None => None,
+    };
+    if named_guest.is_some() {
+        ensure!(is_missing("program"), "the task has both a program and a module; leave one of them out");
     }
-    if let Some(function) = defaults.function.as_ref().filter(|_| is_missing("function")) {
-        push("function", function.get());
+    let says_what_to_run = named_guest.is_some() || !is_missing("program") || !is_missing("module_sha256");
+    let guest = named_guest.or_else(|| defaults.guest.clone().filter(|_| !says_what_to_run));
+    if let Some(guest) = &guest {
+        ensure!(is_missing("module_sha256"), "the task has both module and module_sha256; leave one of them out");
+        push("module_sha256", &format!("\"{}\"", guest.sha256));
+    } else if !says_what_to_run {
+        match &defaults.program {
+            Some(program) => push("program", program.get()),
+            None => bail!("the task has no program; add one, or give all tasks one with --file"),
+        }
+    }
+    let runs_a_guest = guest.is_some() || !is_missing("module_sha256");
+    if is_missing("runtime") {
+        let has_image = !is_missing("image") || defaults.image.is_some();
+        match &defaults.runtime {
+            _ if runs_a_guest => push("runtime", r#""wasm""#),
+            Some(runtime) => push("runtime", runtime.get()),
+            None if has_image => push("runtime", r#""sandbox""#),
+            None => {}
+        }
+    }
+    if let Some(image) = defaults.image.as_ref().filter(|_| is_missing("image") && !runs_a_guest) {
+        push("image", image.get());
+    }
+    for (name, value) in defaults.others.iter().filter(|(name, _)| is_missing(name)) {
+        push(name, value.get());
     }
     let task_id = match members.get("task_id").filter(|_| !is_missing("task_id")) {
         Some(text) => string(text).context("the task_id is no string")?,
@@ -137,7 +211,7 @@ fn compose(line: &str, defaults: &Defaults, new_id: impl FnOnce() -> String) -> 
     };
     push("task_id", &serde_json::Value::from(task_id.as_str()).to_string());
     message.push('}');
-    Ok((message, task_id))
+    Ok(Task { message, guest, task_id, input_position: 0 })
 }
 
 #[cfg(test)]
@@ -146,16 +220,25 @@ mod tests {
     use crate::commands::values::text_value;
 
     fn defaults() -> Defaults {
-        Defaults { program: Some(text_value("P").unwrap()), function: Some(text_value("f").unwrap()) }
+        Defaults {
+            program: Some(text_value("P").unwrap()),
+            others: vec![("function", text_value("f").unwrap())],
+            ..Defaults::default()
+        }
     }
 
     fn none() -> Defaults {
-        Defaults { program: None, function: None }
+        Defaults::default()
+    }
+
+    fn composed(line: &str, defaults: &Defaults) -> Result<Task, String> {
+        let mut guests = Guests::starting_at("/no/such/folder");
+        compose(line, defaults, &mut guests, || "new".to_owned()).map_err(|error| format!("{error:#}"))
     }
 
     fn read_all(text: &'static [u8], defaults: &Defaults) -> Vec<Result<Task, String>> {
         let mut tasks = Vec::new();
-        let source = Source { name: "t.jsonl".to_owned(), reader: Box::new(text) };
+        let source = Source { name: "t.jsonl".to_owned(), reader: Box::new(text), guests: Guests::starting_at("") };
         read(source, defaults, |task| {
             tasks.push(task.map_err(|error| format!("{error:#}")));
             true
@@ -166,7 +249,7 @@ mod tests {
     #[test]
     fn a_line_is_a_task_with_its_values_untouched() {
         let line = r#"{"args": [1.00, 123456789012345678901234567890], "task_id": "a\n", "id": 5, "program": "Q"}"#;
-        let (message, task_id) = compose(line, &none(), String::new).unwrap();
+        let Task { message, task_id, .. } = composed(line, &none()).unwrap();
         assert_eq!(task_id, "a\n");
         assert_eq!(
             message,
@@ -176,7 +259,7 @@ mod tests {
 
     #[test]
     fn defaults_fill_what_a_line_lacks() {
-        let compose = |line| compose(line, &defaults(), || "new".to_owned()).unwrap().0;
+        let compose = |line| composed(line, &defaults()).unwrap().message;
         assert_eq!(compose("{}"), r#"{"type":"CPU_TASK","program":"P","function":"f","task_id":"new"}"#);
         assert_eq!(
             compose(r#"{"type":"CPU_TASK","function":"g","program":"Q","task_id":null}"#),
@@ -205,6 +288,65 @@ mod tests {
             let tasks = read_all(line, &none());
             let error = tasks[0].as_ref().unwrap_err();
             assert!(error.contains(mistake) && error.starts_with("t.jsonl:1: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_runtime_follows_from_what_is_to_be_run() {
+        let text = |text: &str| Some(text_value(text).unwrap());
+        let with = |runtime, image| Defaults { runtime, image, ..defaults() };
+        let rest = r#""function":"f","task_id":"new"}"#;
+        for (line, defaults, middle) in [
+            ("{}", with(text("sandbox"), None), r#""program":"P","runtime":"sandbox","#),
+            (r#"{"runtime":"python"}"#, with(text("sandbox"), None), r#""runtime":"python","program":"P","#),
+            ("{}", with(None, text("science")), r#""program":"P","runtime":"sandbox","image":"science","#),
+            (r#"{"image":"science"}"#, with(None, None), r#""image":"science","program":"P","runtime":"sandbox","#),
+            (
+                r#"{"module_sha256":"ab"}"#,
+                with(text("sandbox"), text("science")),
+                r#""module_sha256":"ab","runtime":"wasm","#,
+            ),
+        ] {
+            let message = composed(line, &defaults).unwrap().message;
+            assert_eq!(message, format!(r#"{{"type":"CPU_TASK",{middle}{rest}"#), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_guest_is_named_by_a_path_that_starts_from_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("g.wasm"), b"\0asm\x01\0\0\0").unwrap();
+        std::fs::write(folder.path().join("default.wasm"), b"\0asm\x0d\0\x01\0").unwrap();
+        let tasks = folder.path().join("tasks.jsonl");
+        let lines = "{\"module\":\"g.wasm\"}\n{\"module\":\"g.wasm\",\"args\":[2]}\n{}\n{\"program\":\"p\"}\n{\"module\":\"x\"}\n";
+        std::fs::write(&tasks, lines).unwrap();
+        let guest = Guest::read(&folder.path().join("default.wasm")).unwrap();
+        let defaults = Defaults { guest: Some(Arc::new(guest)), ..Defaults::default() };
+        let mut read = Vec::new();
+        super::read(open(&tasks).unwrap().0, &defaults, |task| {
+            read.push(task);
+            true
+        });
+        let guest = |index: usize| read[index].as_ref().unwrap().guest.clone();
+        let (first, second, third) = (guest(0).unwrap(), guest(1).unwrap(), guest(2).unwrap());
+        assert!(Arc::ptr_eq(&first, &second) && first.sha256 != third.sha256);
+        let message = &read[1].as_ref().unwrap().message;
+        let expected = format!(r#"{{"type":"CPU_TASK","args":[2],"module_sha256":"{}","runtime":"wasm""#, first.sha256);
+        assert!(message.starts_with(&expected), "{message}");
+        assert!(guest(3).is_none() && read[3].as_ref().unwrap().message.contains(r#""program":"p""#));
+        let error = format!("{:#}", read[4].as_ref().unwrap_err());
+        assert!(error.contains("tasks.jsonl:5") && error.contains("cannot read"), "{error}");
+    }
+
+    #[test]
+    fn a_task_is_a_program_or_a_guest() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("g.wasm"), b"\0asm\x01\0\0\0").unwrap();
+        let mut guests = Guests::starting_at(folder.path());
+        for other in [r#""program":"p""#, r#""module_sha256":"ab""#] {
+            let line = format!(r#"{{"module":"g.wasm",{other}}}"#);
+            let error = super::compose(&line, &none(), &mut guests, || "new".to_owned()).unwrap_err().to_string();
+            assert!(error.contains("leave one of them out"), "{error}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What `potluck batch` prints: a line for each task as it is done, a bar meanwhile, a summary at the end.
 
 use super::window::Finished;
+use crate::commands::task_files::Saver;
 use crate::output::{self, OutputError, printable, python_text, shorten, units};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use potluck_sdk::ProviderError;
@@ -27,6 +28,18 @@ pub(super) struct Report {
     succeeded: u64,
     failed: u64,
     tasks_by_peer: BTreeMap<String, u64>,
+    /// Where the files go that tasks hand back.
+    saver: Option<Saver>,
+    files: Files,
+}
+
+/// The files that tasks have handed back.
+#[derive(Default)]
+struct Files {
+    count: u64,
+    bytes: u64,
+    /// Tasks whose files could not be saved.
+    unsaved_tasks: u64,
 }
 
 /// A task as the table shows it.
@@ -40,7 +53,7 @@ struct Row {
 
 impl Report {
     /// A report on an input of so many bytes, if that is known.
-    pub(super) fn new(json: bool, input_length: Option<u64>) -> Report {
+    pub(super) fn new(json: bool, input_length: Option<u64>, saver: Option<Saver>) -> Report {
         Report {
             json,
             bar: progress_bar(input_length),
@@ -49,6 +62,8 @@ impl Report {
             succeeded: 0,
             failed: 0,
             tasks_by_peer: BTreeMap::new(),
+            saver,
+            files: Files::default(),
         }
     }
 
@@ -78,10 +93,16 @@ impl Report {
         }
         self.bar.set_position(last.input_position);
         self.bar.set_message(format!("{} ok, {} failed", self.succeeded, self.failed));
-        self.bar.suspend(|| output::print(&text))
+        self.bar.suspend(|| output::print(&text))?;
+        for finished in done {
+            if let Some(mistake) = self.files.keep(finished, self.saver.as_ref()) {
+                self.bar.suspend(|| output::note(&mistake));
+            }
+        }
+        Ok(())
     }
 
-    /// Prints the summary on standard error. Returns whether all tasks succeeded.
+    /// Prints the summary on standard error. Returns whether all tasks succeeded and their files are saved.
     pub(super) fn finish(&self) -> bool {
         self.bar.finish_and_clear();
         let seconds = self.start.elapsed().as_secs_f64();
@@ -97,7 +118,10 @@ impl Report {
         for (peer, count) in &self.tasks_by_peer {
             output::note(&printable(&format!("  {peer}  {count}")));
         }
-        self.failed == 0
+        if let Some(summary) = self.files.summary(self.saver.as_ref()) {
+            output::note(&printable(&summary));
+        }
+        self.failed == 0 && self.files.unsaved_tasks == 0
     }
 
     fn result_width(&self) -> usize {
@@ -106,6 +130,38 @@ impl Report {
         }
         let terminal = comfy_table::Table::new().width().map_or(RESULT_WIDTH, usize::from);
         terminal.saturating_sub(TASK_WIDTH + PEER_WIDTH + SECONDS_WIDTH + 6).max(RESULT_WIDTH_MIN)
+    }
+}
+
+impl Files {
+    /// Counts the files of a task and saves them. Returns what went wrong with that.
+    fn keep(&mut self, finished: &Finished, saver: Option<&Saver>) -> Option<String> {
+        let response = finished.reply.as_ref().ok()?;
+        // Few tasks hand back files, and every reply was parsed once already.
+        if !response.json.contains(r#""files""#) {
+            return None;
+        }
+        let result: CpuResult<'_> = serde_json::from_str(&response.json).ok()?;
+        self.count += result.files.len() as u64;
+        self.bytes += response.attachment.len() as u64;
+        if result.files.is_empty() {
+            return None;
+        }
+        let error = saver?.save_below(&finished.task_id, &result.files, &response.attachment).err()?;
+        self.unsaved_tasks += 1;
+        Some(printable(&format!("Error: {}: {error:#}", finished.task_id)).into_owned())
+    }
+
+    fn summary(&self, saver: Option<&Saver>) -> Option<String> {
+        if self.count == 0 {
+            return None;
+        }
+        let files = format!("{} files with {} were handed back", self.count, units::bytes(self.bytes));
+        Some(match saver {
+            None => format!("{files}; --save-files FOLDER keeps them"),
+            Some(saver) if self.unsaved_tasks == 0 => format!("{files} and saved below {}", saver.folder.display()),
+            Some(_) => format!("{files}; those of {} tasks could not be saved", self.unsaved_tasks),
+        })
     }
 }
 
@@ -219,5 +275,22 @@ mod tests {
     fn a_long_result_is_cut_between_characters() {
         assert!(result_text(&format!("\"{}\"", "é".repeat(5000))).starts_with("éé"));
         assert_eq!(shorten(&result_text(&"9".repeat(100_000)), 5), "9999…");
+    }
+
+    #[test]
+    fn files_of_tasks_are_saved_in_folders_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let saver = Saver { folder: folder.path().to_owned(), replace: false };
+        let json = RESULT.replace(r#""attempts""#, r#""files":[{"name":"a.txt","bytes":2}],"attempts""#);
+        let mut finished = finished(&json);
+        finished.reply.as_mut().unwrap().attachment = b"hi".to_vec();
+        let mut files = Files::default();
+        assert_eq!(files.keep(&finished, None), None);
+        assert!(files.summary(None).unwrap().starts_with("1 files with 2 B were handed back; --save-files"));
+        assert_eq!(files.keep(&finished, Some(&saver)), None);
+        assert_eq!(std::fs::read_to_string(folder.path().join("t1/a.txt")).unwrap(), "hi");
+        let mistake = files.keep(&finished, Some(&saver)).unwrap();
+        assert!(mistake.starts_with("Error: t1: ") && mistake.contains("--force"), "{mistake}");
+        assert!(files.summary(Some(&saver)).unwrap().contains("1 tasks"));
     }
 }

@@ -1,9 +1,10 @@
 //! Tasks that run on another peer.
 
-use super::Jobs;
+use super::{Jobs, UNREACHABLE_MAX};
 use crate::job::{Ended, Job, Whereabouts};
 use crate::placement::Placed;
-use crate::pool::Failed;
+use crate::pool::{Failed, Files};
+use crate::runtime::RuntimeKey;
 use crate::task::next_number;
 use potluck_sdk::message::cpu::{CancelTask, CpuResult, CpuTask, outcome};
 use potluck_sdk::message::to_json;
@@ -12,15 +13,25 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Sends an attempt to a peer.
+/// Sends an attempt to a peer. A guest goes by its name first: the peer may have it from an earlier task.
 pub(super) fn send(jobs: &Arc<Jobs>, job: &Arc<Job>, placed: Placed, unreachable: u32) {
+    send_with(jobs, job, placed, unreachable, Vec::new());
+}
+
+fn send_with(jobs: &Arc<Jobs>, job: &Arc<Job>, placed: Placed, unreachable: u32, guest: Vec<u8>) {
     let task = &job.task;
     let address = placed.address.clone();
     // The submitter's name for the task may be somebody else's there.
     let remote_id = format!("{}-{}", jobs.node.peer_id.short(), next_number());
     let message = CpuTask {
         task_id: Some(Cow::Borrowed(&remote_id)),
-        program: Some(&task.program),
+        runtime: Some(Cow::Borrowed(task.runtime.name())),
+        image: match &task.runtime {
+            RuntimeKey::Sandbox(image) => Some(Cow::Borrowed(image)),
+            _ => None,
+        },
+        module_sha256: task.module.as_ref().map(|module| Cow::Borrowed(&*module.sha256)),
+        program: task.module.is_none().then_some(&task.program),
         function: Some(Cow::Borrowed(&task.function)),
         args: Some(&task.args),
         priority: Some(task.priority),
@@ -49,7 +60,8 @@ pub(super) fn send(jobs: &Arc<Jobs>, job: &Arc<Job>, placed: Placed, unreachable
     jobs.watch_remote(job, &remote_id);
     let (jobs, job) = (Arc::clone(jobs), Arc::clone(job));
     let host = jobs.host;
-    host.call_with(&json, b"", move |answer| answered(&jobs, &job, &remote_id, answer, unreachable));
+    let sent_guest = !guest.is_empty();
+    host.call_with(&json, &guest, move |answer| answered(&jobs, &job, &remote_id, answer, unreachable, sent_guest));
 }
 
 fn answered(
@@ -58,20 +70,24 @@ fn answered(
     remote_id: &str,
     answer: Result<Response, ProviderError>,
     unreachable: u32,
+    sent_guest: bool,
 ) {
     let Some(placed) = job.leave(remote_id) else { return };
     let reached = !matches!(&answer, Err(error) if error.code == ProviderError::PEER_UNREACHABLE);
     jobs.placement.settle(&placed, reached);
     let error = match answer {
         Ok(response) => match serde_json::from_str::<CpuResult>(&response.json) {
-            Ok(result) => return finished(jobs, job, &placed, &result, unreachable),
+            Ok(result) if result.code.as_deref() == Some(outcome::MODULE_UNKNOWN) && !sent_guest => {
+                return send_guest(jobs, job, placed, unreachable);
+            }
+            Ok(result) => return finished(jobs, job, &placed, &result, response.attachment, unreachable),
             Err(error) => ProviderError::new(ProviderError::INTERNAL, format!("{}: {error}", placed.address)),
         },
         Err(error) => error,
     };
     if is_refusal(&error.code) {
         // It was not begun there, so this is no attempt.
-        jobs.launch(job, unreachable + 1);
+        jobs.launch_elsewhere(job, &placed, &error.code, unreachable);
         return;
     }
     let mut ended = Ended::failed("", "", &placed.address);
@@ -79,7 +95,28 @@ fn answered(
     jobs.ended(job, ended, true);
 }
 
-fn finished(jobs: &Arc<Jobs>, job: &Arc<Job>, placed: &Placed, result: &CpuResult<'_>, unreachable: u32) {
+/// The peer does not have the guest: it gets the same task again, with it.
+fn send_guest(jobs: &Arc<Jobs>, job: &Arc<Job>, placed: Placed, unreachable: u32) {
+    let (host, jobs, job) = (jobs.host, Arc::clone(jobs), Arc::clone(job));
+    jobs.placement.take(&placed);
+    // Reading it may block.
+    host.spawn_blocking(move || match job.task.module.as_ref().map(|module| module.read()) {
+        Some(Ok(guest)) => send_with(&jobs, &job, placed, unreachable, guest),
+        _ => {
+            jobs.placement.settle(&placed, true);
+            jobs.launch(&job, UNREACHABLE_MAX);
+        }
+    });
+}
+
+fn finished(
+    jobs: &Arc<Jobs>,
+    job: &Arc<Job>,
+    placed: &Placed,
+    result: &CpuResult<'_>,
+    attachment: Vec<u8>,
+    unreachable: u32,
+) {
     let owned = |text: &Option<Cow<'_, str>>| text.as_deref().map(str::to_owned);
     let verdict = match (&result.error, result.result) {
         (Some(error), _) => Err(Failed {
@@ -96,7 +133,7 @@ fn finished(jobs: &Arc<Jobs>, job: &Arc<Job>, placed: &Placed, result: &CpuResul
         && result.attempts == 0
         && is_refusal(&failed.code)
     {
-        jobs.launch(job, unreachable + 1);
+        jobs.launch_elsewhere(job, placed, &failed.code, unreachable);
         return;
     }
     if verdict.is_ok() {
@@ -108,8 +145,18 @@ fn finished(jobs: &Arc<Jobs>, job: &Arc<Job>, placed: &Placed, result: &CpuResul
         stdout: result.stdout.clone().into_owned(),
         stderr: result.stderr.clone().into_owned(),
         executed_by: placed.address.clone(),
+        runtime: Some(result.runtime.chars().take(16).collect()),
+        deterministic: result.deterministic,
+        files: files(result, attachment),
     };
     jobs.ended(job, ended, result.attempts > 0);
+}
+
+/// The files of a peer's result; none when the peer miscounts.
+fn files(result: &CpuResult<'_>, bytes: Vec<u8>) -> Files {
+    let list: Vec<(String, usize)> = result.files.iter().map(|file| (file.name.to_string(), file.bytes)).collect();
+    let announced = list.iter().try_fold(0_usize, |sum, (_, bytes)| sum.checked_add(*bytes));
+    if announced == Some(bytes.len()) { Files { list, bytes } } else { Files::default() }
 }
 
 /// Whether a peer did not begin a task, so that it can go elsewhere at no loss.
@@ -121,6 +168,7 @@ fn is_refusal(code: &str) -> bool {
         ProviderError::LIMIT_REACHED,
         outcome::QUEUE_FULL,
         outcome::RUNTIME_UNAVAILABLE,
+        outcome::MODULE_UNKNOWN,
         // What is too much for that node need not be too much for this one, which has accepted it.
         outcome::INVALID_TASK,
     ]

@@ -1,6 +1,9 @@
 //! Which attempt goes to which worker, and when.
 
-use super::{AttemptId, Effects, Place, State, Stop, WorkerId};
+use super::worker::Worker;
+use super::{AttemptId, Effects, Outcome, Phase, Place, State, Stop, WorkerId, stop_failure};
+use crate::runtime::RuntimeKey;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,25 +11,64 @@ use std::time::{Duration, Instant};
 const STUCK_AFTER: Duration = Duration::from_millis(10);
 /// A task is looked at for its limits once it has run this long; shorter ones cannot have done much.
 const WATCHED_AFTER: Duration = Duration::from_millis(15);
+/// Threads that a task may have: those of libraries that use all cores of a large machine, and far from all that there may
+/// be in a system.
+pub(super) const THREADS_MAX: u64 = 256;
+/// Processor time that a worker may use while it has nothing to do, between two looks.
+const IDLE_CPU_SECONDS_MAX: f64 = 0.5;
+/// Stands for all submitters, whose tasks cannot meet in a worker.
+const EVERYBODY: &str = "*";
 
 impl State {
-    /// Gives work to workers as long as there is work and room.
-    pub(super) fn dispatch(&mut self, now: Instant) {
-        while let Some(&id) = self.queue.peek() {
-            let Some(entry) = self.attempts.get(&id) else { break };
-            let submitter = Arc::clone(&entry.attempt.submitter);
+    /// Gives work to workers as long as there is work and room. What waits in several runtimes goes in the order of one
+    /// queue; a runtime without workers that take orders lets the others pass.
+    pub(super) fn dispatch(&mut self, now: Instant, effects: &mut Effects) {
+        while let Some((id, worker, submitter)) = self.next(now) {
+            let attempt = self.attempts.get(&id).map(|entry| &entry.attempt);
+            let others = attempt.filter(|attempt| attempt.others_work).map(|attempt| attempt.runtime.clone());
+            if let Some(failed) = others.and_then(|key| self.unprotected(&key)) {
+                self.dequeue(id);
+                self.finish(id, Outcome::not_run(failed), now, effects);
+            } else {
+                self.send(id, worker, submitter, now);
+            }
+        }
+        let keys: Vec<RuntimeKey> = self.lanes.keys().cloned().collect();
+        for key in keys {
+            self.want_workers(&key);
+        }
+    }
+
+    /// The next attempt that can be sent, and where to.
+    fn next(&mut self, now: Instant) -> Option<(AttemptId, WorkerId, Arc<str>)> {
+        let mut waiting: Vec<_> = self
+            .lanes
+            .iter()
+            .filter(|(_, lane)| lane.phase == Phase::Ready)
+            .filter_map(|(key, lane)| Some((lane.queue.rank()?, *lane.queue.peek()?, key.clone())))
+            .collect();
+        waiting.sort_unstable();
+        for (_, id, key) in waiting {
+            let entry = self.attempts.get(&id)?;
+            let is_shared = self.lanes.get(&key)?.runtime.is_shared();
+            let submitter = if is_shared { Arc::from(EVERYBODY) } else { Arc::clone(&entry.attempt.submitter) };
             let ahead_allowed = !entry.attempt.isolated && entry.attempt.limits.cpu_seconds.is_none();
             let worker = if self.busy() < self.sizes.slots {
-                self.idle_worker(&submitter)
+                let found = self.idle_worker(&key, &submitter);
+                if found.is_none() {
+                    // It gets a worker soon.
+                    continue;
+                }
+                found
             } else if ahead_allowed {
-                self.busy_worker_with_room(&submitter, now)
+                self.busy_worker_with_room(&key, &submitter, now)
             } else {
                 None
             };
-            let Some(worker) = worker else { break };
-            self.send(id, worker, submitter, now);
+            // When there is no room for the first one, those behind it must not take what becomes free.
+            return worker.map(|worker| (id, worker, submitter));
         }
-        self.want_spares();
+        None
     }
 
     fn send(&mut self, id: AttemptId, worker_id: WorkerId, submitter: Arc<str>, now: Instant) {
@@ -36,41 +78,52 @@ impl State {
         };
         entry.place = Place::Sent(worker_id);
         worker.submitter = Some(submitter);
-        worker.send(id, &entry.attempt.body, entry.attempt.limits.cpu_seconds.is_some(), now);
         let announced = !entry.attempt.confidential;
+        if !worker.send(id, &entry.attempt.body, entry.attempt.limits.cpu_seconds.is_some(), now) {
+            worker.hang_up();
+            self.enqueue(id);
+        }
         self.touch(announced, now);
     }
 
     /// A worker that can start at once: one of the submitter's own, else a spare. When there is none, room is made for a
     /// new one.
-    fn idle_worker(&mut self, submitter: &Arc<str>) -> Option<WorkerId> {
-        let own = |worker: &&super::Worker| worker.is_idle() && worker.submitter.as_ref() == Some(submitter);
-        let spare = |worker: &&super::Worker| worker.is_idle() && worker.submitter.is_none();
-        let found =
-            self.workers.values().find(own).or_else(|| self.workers.values().find(spare)).map(|worker| worker.id);
+    fn idle_worker(&mut self, key: &RuntimeKey, submitter: &Arc<str>) -> Option<WorkerId> {
+        let idle = || self.workers.values().filter(|worker| worker.runtime == *key && worker.is_idle());
+        let found = if **submitter == *EVERYBODY {
+            // The one that has been idle the longest: it has had the most time to make new instances ready.
+            idle().min_by_key(|worker| worker.last_used)
+        } else {
+            let own = idle().find(|worker| worker.submitter.as_ref() == Some(submitter));
+            own.or_else(|| idle().find(|worker| worker.submitter.is_none()))
+        };
+        let found = found.map(|worker| worker.id);
         if found.is_none() {
-            self.make_room();
+            self.make_room(key);
         }
         found
     }
 
     /// Lets the warm worker go that has been idle the longest, if there are as many processes as there may be.
-    fn make_room(&mut self) {
-        let alive = self.workers.values().filter(|worker| !worker.doomed);
+    fn make_room(&mut self, key: &RuntimeKey) {
+        let wanted = self.lanes.get(key).map_or(0, |lane| lane.spawns_wanted);
+        let alive = self.workers.values().filter(|worker| worker.runtime == *key && !worker.doomed);
         let (alive, starting) =
             alive.fold((0, 0), |(alive, starting), worker| (alive + 1, starting + usize::from(!worker.ready)));
-        if starting + self.spawns_wanted > 0 || alive < self.sizes.processes_max {
+        if starting + wanted > 0 || alive < self.sizes.processes_max {
             return;
         }
-        let idle = self.workers.values_mut().filter(|worker| worker.is_idle()).min_by_key(|worker| worker.last_used);
+        let own = self.workers.values_mut().filter(|worker| worker.runtime == *key);
+        let idle = own.filter(|worker| worker.is_idle()).min_by_key(|worker| worker.last_used);
         if let Some(worker) = idle {
             worker.kill();
         }
     }
 
-    fn busy_worker_with_room(&self, submitter: &Arc<str>, now: Instant) -> Option<WorkerId> {
+    fn busy_worker_with_room(&self, key: &RuntimeKey, submitter: &Arc<str>, now: Instant) -> Option<WorkerId> {
         self.workers
             .values()
+            .filter(|worker| worker.runtime == *key)
             .filter(|worker| worker.has_room() && worker.submitter.as_ref() == Some(submitter))
             // What would be sent to one that is stuck would be taken back at the next look, again and again.
             .filter(|worker| {
@@ -88,16 +141,23 @@ impl State {
             .map(|worker| worker.id)
     }
 
-    /// Keeps enough workers without a submitter, as far as there may be processes.
-    fn want_spares(&mut self) {
-        if self.stopping || self.unavailable.is_some() {
-            self.spawns_wanted = 0;
+    /// Keeps enough workers: one for each slot that serve everybody, or some without a submitter, as far as there may be
+    /// processes.
+    fn want_workers(&mut self, key: &RuntimeKey) {
+        let sizes = self.sizes;
+        let Some(lane) = self.lanes.get_mut(key) else { return };
+        if self.stopping || lane.phase != Phase::Ready {
+            lane.spawns_wanted = 0;
             return;
         }
-        let spares = self.workers.values().filter(|worker| worker.submitter.is_none() && !worker.doomed).count();
-        let alive = self.workers.values().filter(|worker| !worker.doomed).count();
-        let missing = self.sizes.spares.saturating_sub(spares);
-        self.spawns_wanted = missing.min(self.sizes.processes_max.saturating_sub(alive));
+        let alive = self.workers.values().filter(|worker| worker.runtime == *key && !worker.doomed);
+        let (alive, spares) =
+            alive.fold((0, 0), |(alive, spares), worker| (alive + 1, spares + usize::from(worker.submitter.is_none())));
+        lane.spawns_wanted = if lane.runtime.is_shared() {
+            sizes.slots.saturating_sub(alive)
+        } else {
+            sizes.spares.saturating_sub(spares).min(sizes.processes_max.saturating_sub(alive))
+        };
     }
 
     /// Stops what is over a limit, and takes back what waits behind a task that turned out long.
@@ -107,13 +167,20 @@ impl State {
                 break;
             }
             if !self.stop(id, Stop::Timeout, now, effects) {
-                // Its report is on its way; nothing is left to be watched.
+                // Its report is on its way, or its worker is ended for it.
                 self.deadlines.remove(&(deadline, id));
             }
         }
         let mut over: Vec<(AttemptId, Stop)> = Vec::new();
         let mut stuck: Vec<WorkerId> = Vec::new();
-        for worker in self.workers.values() {
+        let mut deaf: Vec<(WorkerId, Stop)> = Vec::new();
+        for worker in self.workers.values_mut() {
+            if let Some((by, reason)) = worker.stop_by
+                && by <= now
+                && !worker.doomed
+            {
+                deaf.push((worker.id, reason));
+            }
             let Some(head) = worker.sent.front() else { continue };
             let ran = now.saturating_duration_since(head.head_since);
             if ran >= STUCK_AFTER && worker.sent.len() > 1 {
@@ -124,13 +191,20 @@ impl State {
                 continue;
             }
             let limits = &entry.attempt.limits;
-            if worker.output_bytes() > limits.output_bytes {
-                over.extend(head.attempt.map(|id| (id, Stop::OutputLimit)));
+            let attempt = head.attempt;
+            let cpu_seconds_before = head.cpu_seconds_before;
+            if worker.threads() > THREADS_MAX {
+                over.extend(attempt.map(|id| (id, Stop::ThreadLimit)));
+            } else if worker.output_bytes() > limits.output_bytes {
+                over.extend(attempt.map(|id| (id, Stop::OutputLimit)));
             } else if let Some(limit) = limits.cpu_seconds
-                && worker.cpu_seconds() - head.cpu_seconds_before >= limit
+                && worker.cpu_seconds() - cpu_seconds_before >= limit
             {
-                over.extend(head.attempt.map(|id| (id, Stop::CpuLimit)));
+                over.extend(attempt.map(|id| (id, Stop::CpuLimit)));
             }
+        }
+        for (id, reason) in deaf {
+            self.end_deaf(id, reason, now, effects);
         }
         for (id, reason) in over {
             self.stop(id, reason, now, effects);
@@ -138,5 +212,49 @@ impl State {
         for worker in stuck {
             self.take_back(worker);
         }
+    }
+
+    /// The files that it is time to look at, which is done without the lock.
+    pub(super) fn files_to_look_at(&mut self, now: Instant) -> Vec<(WorkerId, PathBuf, u32)> {
+        let due = |worker: &mut Worker| worker.files_to_look_at(now).map(|(folder, pid)| (worker.id, folder, pid));
+        self.workers.values_mut().filter_map(due).collect()
+    }
+
+    /// The files of a worker were too many or too large: stops the task that runs there, or ends the worker with them.
+    pub(super) fn has_too_many_files(&mut self, id: WorkerId, now: Instant, effects: &mut Effects) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        match worker.sent.front().and_then(|sent| sent.attempt) {
+            Some(attempt) => {
+                self.stop(attempt, Stop::ScratchLimit, now, effects);
+            }
+            None => {
+                worker.kill();
+                self.take_back(id);
+            }
+        }
+    }
+
+    /// Ends workers that are busy although they have nothing to do: a task has left something behind, or has answered
+    /// before it had ended.
+    pub(super) fn end_restless_workers(&mut self) {
+        for worker in self.workers.values_mut().filter(|worker| worker.is_idle() && worker.submitter.is_some()) {
+            if worker.idle_cpu_seconds().is_some_and(|seconds| seconds > IDLE_CPU_SECONDS_MAX) {
+                worker.kill();
+            }
+        }
+    }
+
+    /// Ends a worker that has not reported what it had to, and answers for the order that it is busy with.
+    fn end_deaf(&mut self, id: WorkerId, reason: Stop, now: Instant, effects: &mut Effects) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let output = worker.output();
+        let head = worker.sent.front_mut().and_then(|sent| Some((sent.attempt.take()?, sent.head_since)));
+        worker.kill();
+        self.take_back(id);
+        let Some((attempt, since)) = head else { return };
+        let Some(failed) = self.attempts.get(&attempt).map(|entry| stop_failure(reason, &entry.attempt)) else {
+            return;
+        };
+        self.finish(attempt, Outcome::stopped(failed, (now - since).as_secs_f64(), output), now, effects);
     }
 }

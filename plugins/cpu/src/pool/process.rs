@@ -4,6 +4,7 @@
 //! they stay below it as long as it lives.
 
 use rustix::process::{Pid, Signal, kill_process};
+use std::os::unix::fs::MetadataExt;
 
 /// Kernel clock ticks per second in /proc/PID/stat: fixed at 100 for user space on Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -20,6 +21,12 @@ pub(super) fn cpu_seconds(pid: u32) -> f64 {
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let fields = after_name.split_ascii_whitespace().skip(11).take(4);
     fields.filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / TICKS_PER_SECOND
+}
+
+/// Threads of a process.
+pub(super) fn threads(pid: u32) -> u64 {
+    // A folder for each, beside its own name and its parent's.
+    std::fs::metadata(format!("/proc/{pid}/task")).map_or(0, |folder| folder.nlink().saturating_sub(2))
 }
 
 /// All processes below a process.

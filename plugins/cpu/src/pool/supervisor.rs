@@ -1,16 +1,17 @@
 //! The thread that listens to all workers, starts new ones, and watches deadlines and limits.
 
+use super::scratch::{self, Remover};
 use super::worker::Worker;
-use super::{Counts, Effects, Failed, Outcome, Pool, PoolLoad, Sizes, State, WorkerId};
-use crate::runtime::Runtime;
-use crate::scheduler::{Algorithm, ReadyQueue};
+use super::{Counts, Effects, Failed, Files, Outcome, Phase, Pool, PoolLoad, Sizes, State, WorkerId};
+use crate::runtime::{Runtime, RuntimeKey, Runtimes};
+use crate::scheduler::Algorithm;
 use mio::net::UnixStream;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use parking_lot::{Condvar, Mutex};
 use potluck_sdk::message::RawValue;
 use potluck_sdk::message::cpu::outcome;
-use potluck_worker_protocol::{FrameReader, Ready, Report};
+use potluck_worker_protocol::{FILES_BYTES_MAX, FILES_MAX, FrameReader, Ready, Report};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::AsRawFd;
@@ -25,8 +26,16 @@ pub(super) const RETRY_START_AFTER: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_millis(20);
 /// How long the thread goes on ticking when nothing happens any more, so that a task that comes soon need not wake it.
 const LINGER: Duration = Duration::from_millis(100);
-/// Workers that end before they are ready, in a row, until the runtime counts as unavailable.
-const FAILED_STARTS_MAX: u32 = 3;
+/// Workers that end before they are ready, or without having been given anything, in a row, until the runtime counts as
+/// unavailable. More than there are workers of most nodes: somebody may have killed them all.
+const FAILED_STARTS_MAX: u32 = 8;
+/// How often idle workers are looked at, and whether they are.
+const AUDIT_EVERY: Duration = Duration::from_secs(10);
+/// What is read from a worker at a time: a report for each order that can be on its way, and not too much.
+const SAID_MAX: usize = 64;
+const SAID_BYTES_MAX: usize = 32 << 20;
+/// Workers that end one after the other when they are given an order, until it is taken for the reason.
+const UNBEGUN_MAX: u32 = 3;
 /// How often at most the load is reported.
 const REPORT_EVERY: Duration = Duration::from_millis(50);
 /// How often it is reported while nothing changes but the time that tasks have run beyond what was expected of them.
@@ -38,15 +47,23 @@ const WAKER: Token = Token(usize::MAX);
 pub(crate) type LoadListener = Box<dyn Fn(PoolLoad, bool) + Send>;
 /// Called with one line when something about the workers is worth the operator's attention.
 pub(crate) type Complaint = Box<dyn Fn(&str) + Send>;
+/// Called with a runtime that must be made ready, on a thread that may block; the result goes to [`Pool::prepared`].
+pub(crate) type Prepare = Box<dyn Fn(&Arc<Pool>, RuntimeKey, Arc<dyn Runtime>) + Send>;
+
+/// How the pool reaches the node around it.
+pub(crate) struct Links {
+    pub(crate) on_load: LoadListener,
+    pub(crate) complain: Complaint,
+    pub(crate) prepare: Prepare,
+}
 
 /// Starts a pool and its thread, which ends after [`Pool::drain`].
 pub(crate) fn start(
     sizes: Sizes,
     algorithm: Algorithm,
-    runtime: Box<dyn Runtime>,
+    runtimes: Runtimes,
     folder: PathBuf,
-    on_load: LoadListener,
-    complain: Complaint,
+    links: Links,
 ) -> std::io::Result<(Arc<Pool>, JoinHandle<()>)> {
     let poll = Poll::new()?;
     let waker = Waker::new(poll.registry(), WAKER)?;
@@ -54,16 +71,17 @@ pub(crate) fn start(
     let pool = Arc::new(Pool {
         state: Mutex::new(State {
             sizes,
-            queue: ReadyQueue::new(algorithm),
+            runtimes,
+            algorithm,
+            lanes: BTreeMap::new(),
+            queued: 0,
             attempts: HashMap::new(),
             deadlines: BTreeSet::new(),
             workers: BTreeMap::new(),
             next_attempt: 1,
             queued_bytes: 0,
             queued_seconds: 0.0,
-            spawns_wanted: sizes.spares,
-            unavailable: None,
-            description: String::new(),
+            unprepared: Vec::new(),
             counts: Counts::default(),
             awake_until: Some(now),
             last_activity: now,
@@ -71,6 +89,7 @@ pub(crate) fn start(
             load_changed: false,
             load_announced: false,
             stopping: false,
+            remover: Remover::start()?,
         }),
         waker,
         drained: Condvar::new(),
@@ -78,14 +97,12 @@ pub(crate) fn start(
     let supervisor = Supervisor {
         pool: Arc::clone(&pool),
         poll,
-        runtime,
         folder,
-        on_load,
-        complain,
+        links,
         channels: HashMap::new(),
         next_worker: 0,
-        failed_starts: 0,
         last_report: now - REPORT_EVERY,
+        next_audit: now + AUDIT_EVERY,
     };
     let thread = std::thread::Builder::new().name("cpu-supervisor".to_owned()).spawn(move || supervisor.run())?;
     Ok((pool, thread))
@@ -94,14 +111,13 @@ pub(crate) fn start(
 struct Supervisor {
     pool: Arc<Pool>,
     poll: Poll,
-    runtime: Box<dyn Runtime>,
     folder: PathBuf,
-    on_load: LoadListener,
-    complain: Complaint,
+    links: Links,
     channels: HashMap<WorkerId, Channel>,
     next_worker: WorkerId,
-    failed_starts: u32,
     last_report: Instant,
+    /// When the idle workers are looked at next.
+    next_audit: Instant,
 }
 
 /// The receiving end of a worker's socket; only this thread reads.
@@ -109,25 +125,29 @@ struct Channel {
     socket: Arc<UnixStream>,
     reader: FrameReader,
     ready: bool,
+    /// A report whose files are in the next frame.
+    unfinished: Option<Said>,
 }
 
 /// What a worker has said.
 enum Said {
-    Ready(String),
+    Ready(Ready),
     Skipped { slot: usize },
     Done { slot: usize, outcome: Outcome, retire: bool },
 }
 
 impl Supervisor {
     fn run(mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
+        scratch::remove(&self.folder);
         let mut events = Events::with_capacity(64);
         loop {
             self.start_workers();
+            self.listen_for_room();
+            self.look_at_files();
             let timeout = self.plan();
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != std::io::ErrorKind::Interrupted => {
-                    (self.complain)(&format!("the supervisor of the workers cannot go on: {error}"));
+                    (self.links.complain)(&format!("the supervisor of the workers cannot go on: {error}"));
                     return;
                 }
                 _ => {}
@@ -142,7 +162,11 @@ impl Supervisor {
             let now = Instant::now();
             let mut state = self.pool.state.lock();
             state.watch(now, &mut effects);
-            state.dispatch(now);
+            if now >= self.next_audit {
+                self.next_audit = now + AUDIT_EVERY;
+                state.end_restless_workers();
+            }
+            state.dispatch(now, &mut effects);
             let done = state.stopping && state.attempts.is_empty();
             if done {
                 self.pool.drained.notify_all();
@@ -152,17 +176,33 @@ impl Supervisor {
                 }
             }
             let gone = done && state.workers.values().all(|worker| worker.doomed);
-            if gone {
-                effects.buried.extend(std::mem::take(&mut state.workers).into_values());
-            }
+            let workers = if gone { std::mem::take(&mut state.workers) } else { BTreeMap::new() };
             drop(state);
             effects.happen();
             self.report_load(now);
             if gone {
-                let _ = std::fs::remove_dir_all(&self.folder);
+                for worker in workers.into_values() {
+                    worker.bury();
+                }
+                scratch::remove(&self.folder);
                 return;
             }
         }
+    }
+
+    /// Looks at what tasks have written. Without the lock, since that takes as long as there is much of it.
+    fn look_at_files(&self) {
+        let (due, bytes_max) = {
+            let mut state = self.pool.state.lock();
+            (state.files_to_look_at(Instant::now()), state.sizes.scratch_bytes_max)
+        };
+        let mut effects = Effects::default();
+        for (id, folder, pid) in due {
+            if scratch::is_over(&folder, pid, bytes_max) {
+                self.pool.state.lock().has_too_many_files(id, Instant::now(), &mut effects);
+            }
+        }
+        effects.happen();
     }
 
     /// How long to sleep: to the next deadline, a tick while something runs, for ever when nothing does.
@@ -172,10 +212,9 @@ impl Supervisor {
         let active = !state.attempts.is_empty() || now < state.last_activity + LINGER;
         let tick = (active || state.load_changed).then(|| now + TICK);
         let deadline = state.deadlines.first().map(|(deadline, _)| *deadline);
-        let until = match (tick, deadline) {
-            (Some(tick), Some(deadline)) => Some(tick.min(deadline)),
-            (one, other) => one.or(other),
-        };
+        let has_warm = state.workers.values().any(|worker| worker.submitter.is_some() && !worker.doomed);
+        let audit = has_warm.then_some(self.next_audit);
+        let until = [tick, deadline, audit].into_iter().flatten().min();
         state.awake_until = until;
         // mio rounds up to milliseconds, as epoll does, so a deadline has passed when this wakes.
         until.map(|until| until.saturating_duration_since(now))
@@ -195,21 +234,28 @@ impl Supervisor {
             (state.load(now), std::mem::take(&mut state.load_announced))
         };
         self.last_report = now;
-        (self.on_load)(load, announced);
+        (self.links.on_load)(load, announced);
     }
 
     fn start_workers(&mut self) {
+        let unprepared = std::mem::take(&mut self.pool.state.lock().unprepared);
+        for key in unprepared {
+            let runtime = self.pool.state.lock().lanes.get(&key).map(|lane| Arc::clone(&lane.runtime));
+            if let Some(runtime) = runtime {
+                (self.links.prepare)(&self.pool, key, runtime);
+            }
+        }
         loop {
             let wanted = {
                 let state = self.pool.state.lock();
-                !state.stopping && state.spawns_wanted > 0
+                let mut lanes = state.lanes.iter().filter(|_| !state.stopping);
+                let wanted = lanes.find(|(_, lane)| lane.spawns_wanted > 0);
+                wanted.map(|(key, lane)| (key.clone(), Arc::clone(&lane.runtime)))
             };
-            if !wanted {
-                return;
-            }
+            let Some((key, runtime)) = wanted else { return };
             let id = self.next_worker;
             self.next_worker += 1;
-            let started = Worker::start(id, self.runtime.as_ref(), &self.folder).and_then(|worker| self.adopt(worker));
+            let started = Worker::start(id, &key, runtime.as_ref(), &self.folder).and_then(|worker| self.adopt(worker));
             let mut effects = Effects::default();
             let now = Instant::now();
             let mut state = self.pool.state.lock();
@@ -217,11 +263,13 @@ impl Supervisor {
                 Ok(worker) => {
                     state.counts.workers_started += 1;
                     state.workers.insert(id, worker);
-                    state.spawns_wanted = state.spawns_wanted.saturating_sub(1);
+                    if let Some(lane) = state.lanes.get_mut(&key) {
+                        lane.spawns_wanted = lane.spawns_wanted.saturating_sub(1);
+                    }
                 }
                 Err(reason) => {
-                    (self.complain)(&reason);
-                    state.give_up(reason, now, &mut effects);
+                    (self.links.complain)(&reason);
+                    state.give_up(&key, reason, now, &mut effects);
                 }
             }
             drop(state);
@@ -232,104 +280,157 @@ impl Supervisor {
     fn adopt(&mut self, worker: Worker) -> Result<Worker, String> {
         let registry = self.poll.registry();
         let (socket, exit) = (worker.socket.as_raw_fd(), worker.exit.as_raw_fd());
-        let both = Interest::READABLE | Interest::WRITABLE;
         registry
-            .register(&mut SourceFd(&socket), Token(2 * worker.id), both)
+            .register(&mut SourceFd(&socket), Token(2 * worker.id), Interest::READABLE)
             .and_then(|()| registry.register(&mut SourceFd(&exit), Token(2 * worker.id + 1), Interest::READABLE))
             .map_err(|error| format!("a worker process cannot be listened to: {error}"))?;
-        let channel = Channel { socket: Arc::clone(&worker.socket), reader: FrameReader::default(), ready: false };
+        let channel = Channel {
+            socket: Arc::clone(&worker.socket),
+            reader: FrameReader::default(),
+            ready: false,
+            unfinished: None,
+        };
         self.channels.insert(worker.id, channel);
         Ok(worker)
+    }
+
+    /// Listens for room in the sockets that have not taken all, and in no other: a worker that takes an order makes room,
+    /// and would wake this thread for nothing, so that it stands behind the worker when the report comes.
+    fn listen_for_room(&self) {
+        let mut state = self.pool.state.lock();
+        for worker in state.workers.values_mut().filter(|worker| worker.is_room_missed()) {
+            let interest =
+                if worker.toggle_room() { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+            // When this fails, its order is late, and its deadline ends it.
+            let _ = self.poll.registry().reregister(
+                &mut SourceFd(&worker.socket.as_raw_fd()),
+                Token(2 * worker.id),
+                interest,
+            );
+        }
     }
 
     /// Reads everything that a worker has sent and acts on it; `exited` when its process has ended.
     fn listen(&mut self, id: WorkerId, exited: bool, effects: &mut Effects) {
         let Some(channel) = self.channels.get_mut(&id) else { return };
-        let mut said = Vec::new();
-        let ended = channel.drain(&mut said);
         let now = Instant::now();
-        let mut state = self.pool.state.lock();
-        for message in said {
-            match message {
-                Said::Ready(description) => {
-                    self.failed_starts = 0;
-                    state.description = description;
-                    if let Some(worker) = state.workers.get_mut(&id) {
-                        worker.ready = true;
-                    }
-                }
-                Said::Skipped { slot } => {
-                    if let Some(worker) = state.workers.get_mut(&id) {
-                        worker.reported(slot, None, now);
-                    }
-                }
-                Said::Done { slot, outcome, retire } => state.reported(id, slot, outcome, retire, now, effects),
+        let mut state = loop {
+            let mut said = Vec::new();
+            let drained = channel.drain(&mut said);
+            let mut state = self.pool.state.lock();
+            for message in said {
+                state.heard(id, message, now, effects);
             }
-        }
-        if let Some(worker) = state.workers.get_mut(&id) {
-            worker.flush();
-        }
-        if ended
-            && !exited
-            && let Some(worker) = state.workers.get_mut(&id)
-        {
-            // Without its socket it is of no use; its exit follows, and with it what becomes of its tasks.
-            worker.hang_up();
-        }
+            let Some(worker) = state.workers.get_mut(&id) else { break state };
+            if drained == Drained::Ended && !exited {
+                // Without its socket it is of no use; its exit follows, and with it what becomes of its tasks.
+                worker.hang_up();
+            }
+            if drained != Drained::Partly || worker.doomed {
+                worker.flush();
+                break state;
+            }
+        };
         if exited {
             self.channels.remove(&id);
-            let failed_start = state.died(id, now, effects);
-            if let Some(reason) = failed_start {
-                self.failed_starts += 1;
-                if self.failed_starts >= FAILED_STARTS_MAX && !state.stopping {
-                    (self.complain)(&reason);
-                    state.give_up(reason, now, effects);
-                    self.failed_starts = 0;
+            if let Some((key, reason)) = state.died(id, now, effects) {
+                let lane = state.lanes.get_mut(&key);
+                let failed_starts = lane.map_or(0, |lane| {
+                    lane.failed_starts += 1;
+                    lane.failed_starts
+                });
+                if failed_starts >= FAILED_STARTS_MAX && !state.stopping {
+                    (self.links.complain)(&reason);
+                    state.give_up(&key, reason, now, effects);
                 }
             }
         }
     }
+}
+
+/// What is left in a worker's socket.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Drained {
+    /// Nothing for now.
+    Empty,
+    /// Perhaps more: what was read has to be acted on first.
+    Partly,
+    /// Nothing, and nothing follows that can be understood.
+    Ended,
 }
 
 impl Channel {
-    /// Reads until the socket is empty; true when it has ended.
-    fn drain(&mut self, said: &mut Vec<Said>) -> bool {
+    /// Reads until the socket is empty, or there is enough to act on: a task may have got hold of the socket and write to
+    /// it as fast as it can.
+    fn drain(&mut self, said: &mut Vec<Said>) -> Drained {
+        let mut bytes = 0;
+        let mut ended = false;
         loop {
-            let ended = match self.reader.fill(&*self.socket) {
-                Ok(0) => true,
-                Ok(_) => false,
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return false,
-                Err(_) => true,
-            };
             loop {
+                if said.len() >= SAID_MAX || bytes >= SAID_BYTES_MAX {
+                    return Drained::Partly;
+                }
                 match self.reader.next_frame() {
-                    Ok(Some(frame)) => match read(frame, self.ready) {
-                        Some(message) => {
-                            self.ready = true;
-                            said.push(message);
+                    Ok(Some(frame)) => {
+                        bytes += frame.len();
+                        match read(frame, self.ready, self.unfinished.take()) {
+                            Some(message) => {
+                                self.ready = true;
+                                if message.lacks_files() {
+                                    self.unfinished = Some(message);
+                                } else {
+                                    said.push(message);
+                                }
+                            }
+                            // A task has got hold of the socket and writes nonsense: its worker is as good as dead.
+                            None => return Drained::Ended,
                         }
-                        // A task has got hold of the socket and writes nonsense: its worker is as good as dead.
-                        None => return true,
-                    },
+                    }
                     Ok(None) => break,
-                    Err(_) => return true,
+                    Err(_) => return Drained::Ended,
                 }
             }
             if ended {
-                return true;
+                return Drained::Ended;
+            }
+            match self.reader.fill(&*self.socket) {
+                Ok(count) => ended = count == 0,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Drained::Empty,
+                Err(_) => ended = true,
             }
         }
     }
 }
 
-fn read(frame: &[u8], ready: bool) -> Option<Said> {
+impl Said {
+    fn lacks_files(&self) -> bool {
+        matches!(self, Said::Done { outcome, .. } if outcome.files.lack_bytes())
+    }
+}
+
+/// What a frame says; nothing when it says what no worker does.
+fn read(frame: &[u8], ready: bool, unfinished: Option<Said>) -> Option<Said> {
+    if let Some(Said::Done { slot, mut outcome, retire }) = unfinished {
+        let announced: usize = outcome.files.list.iter().map(|(_, bytes)| bytes).sum();
+        if frame.len() != announced {
+            return None;
+        }
+        outcome.files.bytes = frame.to_vec();
+        return Some(Said::Done { slot, outcome, retire });
+    }
     if !ready {
-        return serde_json::from_slice::<Ready>(frame).ok().map(|ready| Said::Ready(ready.description));
+        return serde_json::from_slice::<Ready>(frame).ok().map(Said::Ready);
     }
     let report: Report = serde_json::from_slice(frame).ok()?;
     let slot = report.slot;
-    if report.skipped {
+    if report.skipped || report.stopped {
         return Some(Said::Skipped { slot });
+    }
+    let list: Vec<(String, usize)> =
+        report.files.into_iter().map(|file| (file.name.into_owned(), file.bytes)).collect();
+    let bytes = list.iter().try_fold(0_usize, |sum, (_, bytes)| sum.checked_add(*bytes))?;
+    if list.len() > FILES_MAX || bytes > FILES_BYTES_MAX {
+        return None;
     }
     let verdict = match (report.result, report.failure) {
         (_, Some(failure)) => Err(Failed {
@@ -348,11 +449,40 @@ fn read(frame: &[u8], ready: bool) -> Option<Said> {
         stdout: report.stdout.into_owned(),
         stderr: report.stderr.into_owned(),
         started: true,
+        deterministic: report.deterministic,
+        files: Files { list, bytes: Vec::new() },
     };
     Some(Said::Done { slot, outcome, retire: report.retire })
 }
 
 impl State {
+    /// A worker takes orders now.
+    fn is_ready(&mut self, id: WorkerId, ready: Ready) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.ready = true;
+        worker.stops_orders = ready.stops_orders;
+        if let Some(lane) = self.lanes.get_mut(&worker.runtime) {
+            lane.description = ready.description;
+            lane.protections = ready.protections;
+        }
+    }
+
+    /// Acts on what a worker has said.
+    fn heard(&mut self, id: WorkerId, message: Said, now: Instant, effects: &mut Effects) {
+        match message {
+            Said::Ready(ready) => self.is_ready(id, ready),
+            Said::Skipped { slot } => {
+                if let Some(worker) = self.workers.get_mut(&id)
+                    && !worker.skipped(slot, now)
+                {
+                    // It was to be run: a task has got hold of the socket, or of the claims.
+                    worker.hang_up();
+                }
+            }
+            Said::Done { slot, outcome, retire } => self.reported(id, slot, outcome, retire, now, effects),
+        }
+    }
+
     fn reported(
         &mut self,
         id: WorkerId,
@@ -368,11 +498,15 @@ impl State {
             worker.hang_up();
             return;
         };
+        let key = worker.runtime.clone();
         let isolated = sent.attempt.and_then(|id| self.attempts.get(&id)).is_some_and(|entry| entry.attempt.isolated);
         if (retire || isolated) && !worker.doomed {
             // A worker that says so itself starts nothing more; an isolated task has nothing sent ahead behind it.
             worker.kill();
             self.take_back(id);
+        }
+        if let Some(lane) = self.lanes.get_mut(&key) {
+            lane.failed_starts = 0;
         }
         if let Some(attempt) = sent.attempt {
             self.finish(attempt, outcome, now, effects);
@@ -381,12 +515,14 @@ impl State {
 
     /// A worker's socket has ended: what it had begun has failed, what it had not goes back. Returns why it failed if it
     /// never was ready.
-    fn died(&mut self, id: WorkerId, now: Instant, effects: &mut Effects) -> Option<String> {
+    fn died(&mut self, id: WorkerId, now: Instant, effects: &mut Effects) -> Option<(RuntimeKey, String)> {
         let mut worker = self.workers.remove(&id)?;
         let asked = worker.dismissed;
         let (stdout, stderr) = worker.output();
         worker.hang_up();
+        let key = worker.runtime.clone();
         let (ready, begun_since) = (worker.ready, worker.sent.front().map(|sent| sent.head_since));
+        let was_busy = !worker.sent.is_empty();
         let mut victims = Vec::new();
         let mut unharmed = Vec::new();
         for sent in &worker.sent {
@@ -394,39 +530,53 @@ impl State {
             if worker.has_started(sent.slot) { victims.push(attempt) } else { unharmed.push(attempt) }
         }
         // The process has ended, so this does not wait.
-        let end = worker.bury();
+        let (end, folder) = worker.bury();
+        self.remover.remove(folder);
+        // The first one may be what ends them.
+        let suspect = if victims.is_empty() { unharmed.first().copied() } else { None };
         for attempt in unharmed {
             self.enqueue(attempt);
+        }
+        if let Some(id) = suspect.filter(|_| ready && !asked)
+            && let Some(entry) = self.attempts.get_mut(&id)
+        {
+            entry.unbegun += 1;
+            if entry.unbegun >= UNBEGUN_MAX {
+                let text = format!("{UNBEGUN_MAX} worker processes ended when they were given the task ({end})");
+                self.dequeue(id);
+                self.finish(id, Outcome::not_run(Failed::new(outcome::WORKER_DIED, text)), now, effects);
+            }
         }
         for attempt in victims {
             let failed = Failed::new(outcome::WORKER_DIED, format!("the task ended its worker process ({end})"));
             let seconds = begun_since.map_or(0.0, |since| (now - since).as_secs_f64());
-            let (stdout, stderr) = (stdout.clone(), stderr.clone());
-            self.finish(
-                attempt,
-                Outcome { verdict: Err(failed), seconds, stdout, stderr, started: true },
-                now,
-                effects,
-            );
+            let output = (stdout.clone(), stderr.clone());
+            self.finish(attempt, Outcome::stopped(failed, seconds, output), now, effects);
         }
         if !asked {
             self.counts.workers_died += 1;
         }
         self.touch(false, now);
-        (!ready && !asked).then(|| {
+        // One that ends while it runs something has been ended by that.
+        (!asked && !was_busy).then(|| {
             let complaint = stderr.lines().last().unwrap_or("it printed nothing").to_owned();
-            format!("the worker processes end before they are ready ({end}): {complaint}")
+            let when = if ready { "although they have nothing to do" } else { "before they are ready" };
+            (key, format!("the worker processes end {when} ({end}): {complaint}"))
         })
     }
 
-    /// No worker can be started: whoever waits is told why, instead of waiting until the time is over.
-    fn give_up(&mut self, reason: String, now: Instant, effects: &mut Effects) {
-        self.spawns_wanted = 0;
-        let waiting: Vec<super::AttemptId> = self.queue.iter().copied().collect();
+    /// No worker of a runtime can be started: whoever waits is told why, instead of waiting until the time is over.
+    pub(super) fn give_up(&mut self, key: &RuntimeKey, reason: String, now: Instant, effects: &mut Effects) {
+        let Some(lane) = self.lanes.get_mut(key) else { return };
+        lane.spawns_wanted = 0;
+        lane.failed_starts = 0;
+        let waiting: Vec<super::AttemptId> = lane.queue.iter().copied().collect();
         for id in waiting {
             self.dequeue(id);
             self.finish(id, Outcome::not_run(Failed::new(outcome::RUNTIME_UNAVAILABLE, reason.clone())), now, effects);
         }
-        self.unavailable = Some((reason, now));
+        if let Some(lane) = self.lanes.get_mut(key) {
+            lane.phase = Phase::Unavailable(reason, now);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! One worker process, as the pool sees it.
 
-use super::{AttemptId, WorkerId, process};
-use crate::runtime::Runtime;
+use super::{AttemptId, Stop, WorkerId, process};
+use crate::runtime::{Runtime, RuntimeKey};
 use mio::net::UnixStream;
 use potluck_worker_protocol::claims::SLOTS;
 use potluck_worker_protocol::{Claims, OUTPUT_BYTES_RETURNED_MAX, send_claims, write_frame};
@@ -22,12 +22,35 @@ const SHORT: Duration = Duration::from_millis(2);
 /// Tasks sent ahead to a worker that runs short ones: enough to keep it busy while results travel.
 const WINDOW: usize = 16;
 
+/// Bytes of a block and of a page, as the kernel counts memory files in them.
+const BLOCK_BYTES: i64 = 512;
+const PAGE_BYTES: i64 = 4096;
+
+/// How long a worker may take to stop an order, or to report one that says that it has ended; it looks every few
+/// milliseconds.
+const STOP_PATIENCE: Duration = Duration::from_millis(100);
+/// How often the files of a worker are looked at: that takes longer than all other looks together.
+const FILES_WATCHED_EVERY: Duration = Duration::from_millis(250);
+
 /// A worker process and what it has been sent.
 pub(super) struct Worker {
     pub(super) id: WorkerId,
+    pub(super) runtime: RuntimeKey,
+    /// Stops a condemned order itself, and lives on.
+    pub(super) stops_orders: bool,
+    /// When the report of its oldest order must have come, and why that order was given up.
+    pub(super) stop_by: Option<(Instant, Stop)>,
+    /// When its scratch folder was last looked at.
+    files_looked_at: Instant,
+    /// It was sent orders since then.
+    is_used: bool,
+    /// When it was last used, and its processor time, when it was last looked at while it was idle.
+    idle_cpu_seconds_before: Option<(Instant, f64)>,
     child: Child,
     pub(super) socket: Arc<UnixStream>,
     unsent: Vec<u8>,
+    /// Whether the supervisor is told when the socket takes more.
+    awaits_room: bool,
     claims: Claims,
     stdout: OwnedFd,
     stderr: OwnedFd,
@@ -64,7 +87,12 @@ pub(super) struct Sent {
 
 impl Worker {
     /// Starts a process.
-    pub(super) fn start(id: WorkerId, runtime: &dyn Runtime, folder: &Path) -> Result<Worker, String> {
+    pub(super) fn start(
+        id: WorkerId,
+        key: &RuntimeKey,
+        runtime: &dyn Runtime,
+        folder: &Path,
+    ) -> Result<Worker, String> {
         let scratch = folder.join(format!("worker-{id}"));
         let failed = |what: &str, error: std::io::Error| format!("a worker process cannot be started: {what}: {error}");
         std::fs::create_dir_all(&scratch).map_err(|error| failed("its folder", error))?;
@@ -94,9 +122,16 @@ impl Worker {
         let exit = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| failed("its process handle", error.into()))?;
         Ok(Worker {
             id,
+            runtime: key.clone(),
+            stops_orders: false,
+            stop_by: None,
+            files_looked_at: Instant::now(),
+            is_used: false,
+            idle_cpu_seconds_before: None,
             child,
             socket: Arc::new(UnixStream::from_std(ours)),
             unsent: Vec::new(),
+            awaits_room: false,
             claims,
             stdout,
             stderr,
@@ -123,18 +158,21 @@ impl Worker {
         self.ready && !self.doomed && self.sent.len() < window && self.free_slots != 0
     }
 
-    /// Sends an order; `body` is its JSON behind the slot. What the socket does not take follows when it has room.
-    pub(super) fn send(&mut self, attempt: AttemptId, body: &[u8], measure_cpu: bool, now: Instant) {
+    /// Sends an order; `body` is its JSON behind the slot. What the socket does not take follows when it has room. False
+    /// when a task has spoiled the claims, so that nothing can be sent any more.
+    pub(super) fn send(&mut self, attempt: AttemptId, body: &[u8], measure_cpu: bool, now: Instant) -> bool {
         let slot = self.free_slots.trailing_zeros() as usize;
-        debug_assert!(slot < SLOTS);
+        if slot >= SLOTS || !self.claims.send(slot) {
+            return false;
+        }
         self.free_slots &= !(1 << slot);
-        let claimed = self.claims.send(slot);
-        debug_assert!(claimed, "a free slot has a free claim");
+        self.is_used = true;
         let cpu_seconds_before = if measure_cpu { self.cpu_seconds() } else { 0.0 };
         self.sent.push_back(Sent { attempt: Some(attempt), slot, head_since: now, cpu_seconds_before });
         self.last_used = now;
         write_frame(&mut self.unsent, &[format!("{{\"slot\":{slot},").as_bytes(), body]);
         self.flush();
+        true
     }
 
     /// Hands the socket as much as it takes. A broken one is found out by the reader.
@@ -157,6 +195,17 @@ impl Worker {
         }
     }
 
+    /// Whether the supervisor has to listen in another way than it does.
+    pub(super) fn is_room_missed(&self) -> bool {
+        self.awaits_room == self.unsent.is_empty()
+    }
+
+    /// It will; true when it is to be told of room.
+    pub(super) fn toggle_room(&mut self) -> bool {
+        self.awaits_room = !self.unsent.is_empty();
+        self.awaits_room
+    }
+
     /// Takes an order back; true when it will not be run.
     pub(super) fn revoke(&mut self, index: usize) -> Option<AttemptId> {
         let sent = self.sent.get_mut(index)?;
@@ -176,21 +225,37 @@ impl Worker {
         self.claims.is_started(slot)
     }
 
-    /// The report of the oldest order has come.
+    /// The report of the oldest order has come. Nothing when it cannot be one.
     pub(super) fn reported(&mut self, slot: usize, ran: Option<Duration>, now: Instant) -> Option<Sent> {
-        if self.sent.front()?.slot != slot {
+        if self.sent.front()?.slot != slot || !self.claims.release(slot) {
             return None;
         }
         let sent = self.sent.pop_front()?;
-        self.claims.release(slot);
+        self.stop_by = None;
         self.free_slots |= 1 << slot;
         if let Some(next) = self.sent.front_mut() {
             next.head_since = now;
+            if next.attempt.is_none() {
+                // Revoked, so it is skipped at once.
+                self.must_report(Stop::Cancelled, now);
+            }
         }
         if let Some(ran) = ran {
             self.last_run = ran;
         }
         Some(sent)
+    }
+
+    /// The oldest order was not run, or was stopped. False when nobody had given it up.
+    pub(super) fn skipped(&mut self, slot: usize, now: Instant) -> bool {
+        self.sent.front().is_some_and(|sent| sent.slot == slot && sent.attempt.is_none())
+            && self.reported(slot, None, now).is_some()
+    }
+
+    /// Its oldest order was given up, or says that it has ended: the report follows at once, whatever becomes of the
+    /// claims, which a native task can write to.
+    pub(super) fn must_report(&mut self, reason: Stop, now: Instant) {
+        self.stop_by.get_or_insert((now + STOP_PATIENCE, reason));
     }
 
     /// Stops the process and everything it started, because the pool wants it so.
@@ -209,7 +274,11 @@ impl Worker {
 
     /// Bytes that the running task has printed so far, on the stream with more.
     pub(super) fn output_bytes(&self) -> u64 {
-        let length = |file: &OwnedFd| fstat(file).map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0));
+        // Reserved memory counts as soon as it is more than the file's last page.
+        let length = |file: &OwnedFd| {
+            fstat(file)
+                .map_or(0, |stat| stat.st_size.max(stat.st_blocks * BLOCK_BYTES - PAGE_BYTES).max(0).unsigned_abs())
+        };
         length(&self.stdout).max(length(&self.stderr))
     }
 
@@ -224,12 +293,33 @@ impl Worker {
         process::cpu_seconds(own) + process::descendants(own).into_iter().map(process::cpu_seconds).sum::<f64>()
     }
 
-    /// Reaps a process that has ended, and says how.
-    pub(super) fn bury(mut self) -> String {
+    /// Threads of the process.
+    pub(super) fn threads(&self) -> u64 {
+        process::threads(self.child.id())
+    }
+
+    /// Where its files are and who holds them, when it is time to look at them; it counts as looked at then.
+    pub(super) fn files_to_look_at(&mut self, now: Instant) -> Option<(PathBuf, u32)> {
+        if !self.is_used || self.doomed || now.saturating_duration_since(self.files_looked_at) < FILES_WATCHED_EVERY {
+            return None;
+        }
+        self.files_looked_at = now;
+        self.is_used = !self.sent.is_empty();
+        Some((self.scratch.clone(), self.child.id()))
+    }
+
+    /// Processor time that it has used since it was last looked at while it was idle; nothing the first time.
+    pub(super) fn idle_cpu_seconds(&mut self) -> Option<f64> {
+        let now = self.cpu_seconds();
+        let before = self.idle_cpu_seconds_before.replace((self.last_used, now))?;
+        (before.0 == self.last_used).then_some(now - before.1)
+    }
+
+    /// Reaps a process that has ended, and says how, and where its folder is.
+    pub(super) fn bury(mut self) -> (String, PathBuf) {
         self.kill();
         let status = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.scratch);
-        status.map_or_else(|error| error.to_string(), describe)
+        (status.map_or_else(|error| error.to_string(), describe), self.scratch)
     }
 }
 

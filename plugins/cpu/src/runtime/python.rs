@@ -1,6 +1,7 @@
 //! The user's own CPython, with our extension module in it.
 
 use super::Runtime;
+use crate::config::Config;
 use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -20,16 +21,20 @@ const ENVIRONMENT_KEPT: [&str; 6] =
 pub(crate) struct Python {
     configured: String,
     module_dir: PathBuf,
+    /// Without the protections.
+    trusted: bool,
+    file_bytes_max: u64,
     /// The interpreter itself, once found: what is on PATH may be a script that costs 100 ms each time.
     interpreter: Mutex<Option<PathBuf>>,
 }
 
 impl Python {
-    /// `configured` is a name on PATH or an absolute path.
-    pub(crate) fn new(configured: &str, lib_dir: &Path) -> Python {
+    pub(crate) fn new(config: &Config, lib_dir: &Path, trusted: bool) -> Python {
         Python {
-            configured: configured.to_owned(),
+            configured: config.python.clone(),
             module_dir: lib_dir.join("workers").join("python"),
+            trusted,
+            file_bytes_max: config.scratch_limit_bytes,
             interpreter: Mutex::new(None),
         }
     }
@@ -65,6 +70,18 @@ impl Python {
 }
 
 impl Runtime for Python {
+    fn prepare(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    fn is_hardened(&self) -> bool {
+        !self.trusted
+    }
+
     fn command(&self, scratch: &Path) -> Result<Command, String> {
         let module = self.module_dir.join("potluck_worker.abi3.so");
         if !module.exists() {
@@ -81,6 +98,13 @@ impl Runtime for Python {
         if let (None, Some(home)) = (std::env::var_os("PYTHONUSERBASE"), std::env::var_os("HOME")) {
             command.env("PYTHONUSERBASE", Path::new(&home).join(".local"));
         }
+        if let Some(home) = std::env::var_os("HOME") {
+            command.env("POTLUCK_WORKER_USER_HOME", home);
+        }
+        if self.trusted {
+            command.env("POTLUCK_WORKER_UNHARDENED", "1");
+        }
+        command.env("POTLUCK_WORKER_FILE_BYTES_MAX", self.file_bytes_max.to_string());
         command.env("HOME", scratch).env("TMPDIR", scratch).env("LANG", "C.UTF-8");
         // One task has one core; libraries that start a thread per core would only fight over it.
         for name in ["OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"] {

@@ -1,9 +1,11 @@
 //! A page of memory that provider and worker share: one cell for each order that may be on its way.
 //!
 //! ```text
-//! FREE --send--> SENT --worker starts--> STARTED --worker ends--> FINISHED --report read--> FREE
-//!                  |                        |
-//!                  +--revoke--> REVOKED     +--condemn--> CONDEMNED (the worker is killed)
+//! FREE --send--> SENT --worker starts--> STARTED --worker ends----> FINISHED --report read--> FREE
+//!                  |                        |                          ^
+//!                  |                        +--condemn--> CONDEMNED ---+ the worker has stopped it
+//!                  +--revoke--> REVOKED                       |
+//!                                                             + or the worker is killed
 //! ```
 //!
 //! Each step is one compare-and-swap, so of two sides that want to go on from a cell only one succeeds. That makes
@@ -87,16 +89,20 @@ impl Claims {
         self.step(slot, STARTED, CONDEMNED)
     }
 
-    /// Provider: the order's report has been read.
-    pub fn release(&self, slot: usize) {
-        let _ = self.step(slot, FINISHED, FREE) || self.step(slot, REVOKED, FREE);
+    /// Provider: the order's report has been read. False when the order was not ended.
+    pub fn release(&self, slot: usize) -> bool {
+        self.step(slot, FINISHED, FREE) || self.step(slot, REVOKED, FREE)
     }
 
     /// Provider: whether the order was begun.
     pub fn is_started(&self, slot: usize) -> bool {
+        self.load(slot).is_some_and(|state| !matches!(state, FREE | SENT | REVOKED))
+    }
+
+    fn load(&self, slot: usize) -> Option<u8> {
         // SAFETY: as in `step`.
         let cells = unsafe { &*self.cells };
-        cells.get(slot).is_some_and(|cell| !matches!(cell.load(Ordering::Acquire), FREE | SENT | REVOKED))
+        cells.get(slot).map(|cell| cell.load(Ordering::Acquire))
     }
 
     /// Worker: begins the order, unless it was revoked.
@@ -104,9 +110,20 @@ impl Claims {
         self.step(slot, SENT, STARTED)
     }
 
-    /// Worker: ends the order. When this fails the worker is about to be killed and must do nothing more.
+    /// Worker: ends the order. When this fails the order is condemned: a worker that cannot stop orders is about to be
+    /// killed and must do nothing more.
     pub fn finish(&self, slot: usize) -> bool {
         self.step(slot, STARTED, FINISHED)
+    }
+
+    /// Worker: whether the order that it runs must be stopped.
+    pub fn is_condemned(&self, slot: usize) -> bool {
+        self.load(slot) == Some(CONDEMNED)
+    }
+
+    /// Worker: nothing of a condemned order is left.
+    pub fn end_condemned(&self, slot: usize) -> bool {
+        self.step(slot, CONDEMNED, FINISHED)
     }
 }
 
@@ -129,6 +146,9 @@ mod tests {
         provider.release(3);
         assert!(provider.send(3) && worker.start(3) && !provider.revoke(3) && provider.is_started(3));
         assert!(provider.condemn(3) && !worker.finish(3));
+        assert!(worker.is_condemned(3) && worker.end_condemned(3));
+        provider.release(3);
+        assert!(provider.send(3) && !worker.is_condemned(3));
         assert!(provider.send(4) && worker.start(4) && worker.finish(4) && !provider.condemn(4));
         provider.release(4);
         assert!(provider.send(4));

@@ -10,10 +10,12 @@
 pub mod claims;
 mod frames;
 mod handover;
+mod patience;
 
 pub use claims::Claims;
 pub use frames::{FRAME_BYTES_MAX, FrameReader, write_frame};
 pub use handover::{receive_claims, send_claims};
+pub use patience::Patience;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -24,6 +26,11 @@ pub const RESULT_BYTES_MAX: usize = 12 << 20;
 /// Most of what a task printed that is sent back, for each stream.
 pub const OUTPUT_BYTES_RETURNED_MAX: usize = 256 << 10;
 
+/// Files that a task may hand back, at most.
+pub const FILES_MAX: usize = 64;
+/// Bytes of those files, together: what fits behind one message of the wire.
+pub const FILES_BYTES_MAX: usize = 8 << 20;
+
 /// Provider to worker: run a function.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Order<'a> {
@@ -33,9 +40,13 @@ pub struct Order<'a> {
     pub memory_limit_bytes: u64,
     /// What the task may print on each stream, in bytes.
     pub output_limit_bytes: u64,
-    /// The program's text.
-    #[serde(borrow)]
+    /// The program's text; empty for a guest.
+    #[serde(borrow, default)]
     pub program: Cow<'a, str>,
+    /// The guest to run, as the SHA-256 of its bytes in hexadecimal digits: the name of its file in the worker's folder
+    /// of modules.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub module_sha256: Option<Cow<'a, str>>,
     /// The function to call.
     #[serde(borrow)]
     pub function: Cow<'a, str>,
@@ -49,6 +60,37 @@ pub struct Order<'a> {
 pub struct Ready {
     /// What runs the programs, such as `CPython 3.11.7`.
     pub description: String,
+    /// What the process has given up before anything of others is run in it.
+    #[serde(default)]
+    pub protections: Vec<Protection>,
+    /// The worker looks at its claims while it runs an order: one that is condemned is stopped and reported as
+    /// [`Report::stopped`], and the worker lives on. Others must be killed.
+    #[serde(default)]
+    pub stops_orders: bool,
+}
+
+/// One way in which a worker process is kept from doing harm.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Protection {
+    /// What it is called, such as `landlock`.
+    pub name: String,
+    /// Whether it is in force.
+    pub state: ProtectionState,
+    /// Why it is not, or what it does not cover; empty when there is nothing to say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+/// Whether a [`Protection`] is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProtectionState {
+    /// In force.
+    On,
+    /// Switched off, or it failed although the kernel has it.
+    Off,
+    /// The kernel does not have it.
+    Unavailable,
 }
 
 /// Worker to provider: what became of an order.
@@ -74,13 +116,23 @@ pub struct Report<'a> {
     /// What it printed on standard error, capped.
     #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
     pub stderr: Cow<'a, str>,
+    /// The order had been condemned and was stopped; all other fields are empty, and the worker lives on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
+    /// Whether the run was observed to depend on nothing but its program and arguments: it asked for no time, no
+    /// randomness and no service of the node. Nothing when the runtime cannot tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deterministic: Option<bool>,
+    /// Files that the task hands back. When there are any, the next frame holds their bytes, one behind the other.
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileEntry<'a>>,
     /// The task left something behind that runs on: the worker should not get another one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub retire: bool,
 }
 
 /// Why a task failed.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Failure<'a> {
     /// One of the codes of a CPU_RESULT.
     #[serde(borrow)]
@@ -94,4 +146,14 @@ pub struct Failure<'a> {
     /// The traceback.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub traceback: Option<Cow<'a, str>>,
+}
+
+/// A file that a task hands back.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FileEntry<'a> {
+    /// Its name, with `/` between folders; never absolute, and never with `..` in it.
+    #[serde(borrow)]
+    pub name: Cow<'a, str>,
+    /// Its length.
+    pub bytes: usize,
 }

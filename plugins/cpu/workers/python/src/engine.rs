@@ -1,5 +1,6 @@
 //! Runs a program in this interpreter: fresh globals for each task, compiled code kept, Python's own JSON on both ends.
 
+use crate::process;
 use potluck_worker_protocol::{Failure, Order, RESULT_BYTES_MAX};
 use pyo3::exceptions::{PyMemoryError, PySystemExit};
 use pyo3::prelude::*;
@@ -33,6 +34,7 @@ pub(crate) struct Engine {
     streams: [Py<PyAny>; 2],
     open: Py<PyAny>,
     thread_count: Py<PyAny>,
+    timer: Py<PyAny>,
     format_exception: Py<PyAny>,
     line_cache: Py<PyAny>,
     /// Program text to code object.
@@ -82,6 +84,7 @@ impl Engine {
             open,
             sys: sys.unbind(),
             thread_count: py.import("_thread")?.getattr("_count")?.unbind(),
+            timer: py.import("signal")?.getattr("getitimer")?.unbind(),
             format_exception: py.import("traceback")?.getattr("format_exception")?.unbind(),
             line_cache: py.import("linecache")?.getattr("cache")?.unbind(),
             code: PyDict::new(py).unbind(),
@@ -194,9 +197,19 @@ impl Engine {
         }
     }
 
-    /// Whether the task left threads behind.
+    /// Whether the task left threads behind, those that Python does not know included.
     pub(crate) fn has_other_threads(&self, py: Python<'_>) -> bool {
-        self.thread_count.bind(py).call0().and_then(|count| count.extract::<usize>()).unwrap_or(1) > 0
+        process::threads() > 1
+            || self.thread_count.bind(py).call0().and_then(|count| count.extract::<usize>()).unwrap_or(1) > 0
+    }
+
+    /// Whether a timer runs on, whose signal would end the next task.
+    pub(crate) fn has_timers(&self, py: Python<'_>) -> bool {
+        let timer = self.timer.bind(py);
+        // ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF.
+        (0..3).any(|kind| {
+            timer.call1((kind,)).and_then(|left| left.extract::<(f64, f64)>()).is_ok_and(|left| left.0 > 0.0)
+        })
     }
 
     fn traceback(&self, py: Python<'_>, error: &PyErr, program: &str) -> Option<String> {

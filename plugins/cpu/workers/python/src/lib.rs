@@ -5,8 +5,8 @@
 
 mod engine;
 mod output;
-mod patience;
 mod process;
+mod rights;
 mod serve;
 
 use pyo3::prelude::*;

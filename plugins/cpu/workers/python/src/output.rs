@@ -36,8 +36,10 @@ impl Stream {
 
     /// What was printed since the last call, capped, and its whole length. Empties the file.
     pub(crate) fn take(&self) -> (String, u64) {
-        let length = fstat(&self.file).map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0));
-        if length == 0 {
+        let (length, blocks) =
+            fstat(&self.file).map_or((0, 1), |stat| (u64::try_from(stat.st_size).unwrap_or(0), stat.st_blocks));
+        // A task may have reserved memory beyond the end, which must not stay.
+        if length == 0 && blocks == 0 {
             return (String::new(), 0);
         }
         let mut bytes = vec![0; OUTPUT_BYTES_RETURNED_MAX.min(usize::try_from(length).unwrap_or(usize::MAX))];

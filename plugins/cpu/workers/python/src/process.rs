@@ -1,41 +1,13 @@
 //! What the worker does to its own process.
 
-use rustix::fs::{Mode, OFlags};
 use rustix::process::{
-    Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getpid, getrlimit, kill_process, set_child_subreaper,
-    set_parent_process_death_signal, setrlimit, waitid,
+    Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getpid, getrlimit, kill_process, setrlimit, waitid,
 };
-use rustix::thread::{CapabilitySet, capabilities, remove_capability_from_bounding_set, set_capabilities};
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
+use std::os::unix::fs::MetadataExt;
 
-/// Address space that is kept free, to be used when a task has used up the rest and its failure must be reported.
-const RESERVE_BYTES: usize = 1 << 20;
-
-/// Takes the socket away from standard input, so that a task that reads finds an empty file instead of its orders.
-pub(crate) fn take_socket() -> std::io::Result<UnixStream> {
-    // When the node dies, so does a task that would otherwise run for ever.
-    set_parent_process_death_signal(Some(Signal::KILL))?;
-    // What a task starts stays below this process whatever it does, so that it can be found and stopped.
-    set_child_subreaper(Some(getpid()))?;
-    give_up_raising_limits();
-    let socket: OwnedFd = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
-    let nothing = rustix::fs::open("/dev/null", OFlags::RDONLY, Mode::empty())?;
-    rustix::stdio::dup2_stdin(&nothing)?;
-    Ok(UnixStream::from(socket))
-}
-
-/// As root a process may raise hard limits again; a task must not. For others there is nothing to give up.
-fn give_up_raising_limits() {
-    let _ = remove_capability_from_bounding_set(CapabilitySet::SYS_RESOURCE);
-    if let Ok(mut sets) = capabilities(None) {
-        let kept = !CapabilitySet::SYS_RESOURCE;
-        sets.effective &= kept;
-        sets.permitted &= kept;
-        sets.inheritable &= kept;
-        let _ = set_capabilities(None, sets);
-    }
-}
+/// Address space that is kept free, to be used when a task has used up the rest and its failure must be reported. Python
+/// takes it in pieces of 1 MiB, and some must be left for the report itself.
+const RESERVE_BYTES: usize = 8 << 20;
 
 /// The limit on address space, hard so that a task cannot lift it. It can only become smaller.
 pub(crate) struct MemoryLimit {
@@ -71,6 +43,12 @@ pub(crate) fn end_if_forked(worker: Pid) {
     while getpid() != worker {
         let _ = kill_process(getpid(), Signal::KILL);
     }
+}
+
+/// Threads of this process.
+pub(crate) fn threads() -> u64 {
+    // A folder for each, beside its own name and its parent's.
+    std::fs::metadata("/proc/self/task").map_or(1, |folder| folder.nlink().saturating_sub(2))
 }
 
 /// Reaps children that have ended, and tells whether any is left.

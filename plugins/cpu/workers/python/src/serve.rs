@@ -2,9 +2,12 @@
 
 use crate::engine::Engine;
 use crate::output::Stream;
-use crate::patience::Patience;
-use crate::process::{MemoryLimit, end_if_forked, has_children, take_socket};
-use potluck_worker_protocol::{Claims, Failure, FrameReader, Order, Ready, Report, receive_claims, write_frame};
+use crate::process::{MemoryLimit, end_if_forked, has_children};
+use crate::rights;
+use potluck_worker_hardening::take_socket;
+use potluck_worker_protocol::{
+    Claims, Failure, FrameReader, Order, Patience, Ready, Report, receive_claims, write_frame,
+};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use rustix::process::{Pid, getpid};
@@ -17,6 +20,8 @@ pub(crate) fn serve(py: Python<'_>) -> PyResult<()> {
     let failed = |error: std::io::Error| PyRuntimeError::new_err(format!("the worker cannot go on: {error}"));
     let mut socket = take_socket().map_err(failed)?;
     let claims = py.detach(|| receive_claims(&socket)).map_err(failed)?;
+    // Before anything more is imported: a library may start threads, and hardly any module is the standard library's own.
+    let protections = rights::give_up(py)?;
     let mut worker = Worker {
         claims,
         engine: Engine::new(py)?,
@@ -25,7 +30,8 @@ pub(crate) fn serve(py: Python<'_>) -> PyResult<()> {
         memory: MemoryLimit::new(),
         process: getpid(),
     };
-    send(&mut socket, &Ready { description: worker.engine.description(py) }).map_err(failed)?;
+    send(&mut socket, &Ready { description: worker.engine.description(py), protections, stops_orders: false })
+        .map_err(failed)?;
     let mut reader = FrameReader::default();
     let mut patience = Patience::default();
     loop {
@@ -73,7 +79,7 @@ impl Worker {
         self.engine.flush(py);
         let (stdout, stdout_bytes) = self.stdout.take();
         let (stderr, stderr_bytes) = self.stderr.take();
-        let retire = self.engine.has_other_threads(py) || has_children();
+        let retire = self.engine.has_other_threads(py) || self.engine.has_timers(py) || has_children();
         if !self.claims.finish(slot) {
             // Condemned: the provider has answered for this task, and SIGKILL is on its way.
             wait_for_the_end();

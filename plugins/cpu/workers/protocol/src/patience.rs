@@ -14,13 +14,13 @@ const AWAKE_MAX: Duration = Duration::from_micros(150);
 
 /// How long the last order let the worker wait.
 #[derive(Default)]
-pub(crate) struct Patience {
+pub struct Patience {
     came_soon: bool,
 }
 
 impl Patience {
     /// Returns when there is something to read, or when reading should block.
-    pub(crate) fn wait(&mut self, socket: impl AsFd) {
+    pub fn wait(&mut self, socket: impl AsFd) {
         let begun = Instant::now();
         let mut watched = [PollFd::new(&socket, PollFlags::IN)];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };

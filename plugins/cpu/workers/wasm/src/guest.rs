@@ -1,0 +1,300 @@
+//! The runtime `wasm`: guests of others, each call in an instance of its own.
+//!
+//! A guest is a component of the world in `sdk/wit/guest.wit`, or a command of WASI 0.2 or preview 1, which reads its
+//! arguments on standard input and prints its result. It comes from whoever sends a task, so nothing about it is believed:
+//! it is checked before it is compiled, and compiled here, where that can do no harm.
+
+mod cache;
+mod check;
+
+use crate::engine;
+use crate::instance::{ComponentState, Meter, ModuleState};
+use crate::serve::{self, Finished, Process, Runtime, explain, failure, memory_limit};
+use crate::{Common, ServeWasm};
+use anyhow::{Result, anyhow};
+use cache::Cache;
+use potluck_worker_protocol::{Failure, Order};
+use std::ops::Range;
+use std::path::PathBuf;
+use wasmtime::component::{self, Component, ComponentExportIndex};
+use wasmtime::{Engine, ExternType, InstancePre, Module, Store};
+use wasmtime_wasi::I32Exit;
+use wasmtime_wasi::p2::bindings::CommandPre;
+
+/// Instances at a time: the one that runs, and the last one that is being dropped.
+const INSTANCES: usize = 2;
+/// The function that a component of the guests' world exports.
+const RUN: &str = "run";
+/// What a preview 1 command exports.
+const START: &str = "_start";
+/// What the program is called, in its own arguments.
+const PROGRAM: &str = "guest";
+
+/// Serves until the provider hangs up.
+pub(crate) fn serve(options: &ServeWasm) -> Result<()> {
+    serve::serve(|| {
+        let guests = Guests::start(&options.common, options.modules.clone(), options.cache_bytes)?;
+        let process = Process {
+            description: "wasmtime 48".to_owned(),
+            readable: vec![options.modules.clone()],
+            file_bytes_max: options.common.file_bytes_max,
+        };
+        Ok((guests, process))
+    })
+}
+
+struct Guests {
+    engine: Engine,
+    components: component::Linker<ComponentState>,
+    modules: wasmtime::Linker<ModuleState>,
+    folder: PathBuf,
+    memory_bytes_max: u64,
+    cache: Cache<Guest>,
+    /// The store of the order that runs, or has run.
+    used: Option<Used>,
+}
+
+/// A guest that can be instantiated.
+#[derive(Clone)]
+enum Guest {
+    World { pre: component::InstancePre<ComponentState>, run: ComponentExportIndex },
+    Command(CommandPre<ComponentState>),
+    Module(InstancePre<ModuleState>),
+}
+
+enum Used {
+    Component(Store<ComponentState>),
+    Module(Store<ModuleState>),
+}
+
+impl Guests {
+    fn start(common: &Common, folder: PathBuf, cache_bytes: usize) -> Result<Guests> {
+        let engine = engine::for_running(INSTANCES, common.memory_max)?;
+        let mut components = component::Linker::new(&engine);
+        wasmtime_wasi::p2::add_to_linker_async(&mut components)?;
+        let mut modules = wasmtime::Linker::new(&engine);
+        wasmtime_wasi::p1::add_to_linker_async(&mut modules, |state: &mut ModuleState| &mut state.wasi)?;
+        Ok(Guests {
+            engine,
+            components,
+            modules,
+            folder,
+            memory_bytes_max: common.memory_max,
+            cache: Cache::new(cache_bytes),
+            used: None,
+        })
+    }
+
+    fn guest(&mut self, sha256: &str) -> Result<Guest, Failure<'static>> {
+        if let Some(guest) = self.cache.get(sha256) {
+            return Ok(guest);
+        }
+        let unknown =
+            |error: std::io::Error| failure("module_unknown", format!("the guest is not on this node: {error}"));
+        // The provider has checked that the name is a hash; the kernel lets no other folder be read.
+        let bytes = std::fs::read(self.folder.join(sha256).with_extension("wasm")).map_err(unknown)?;
+        let (guest, code_bytes) =
+            self.compile(&bytes).map_err(|error| failure("module_invalid", format!("{error:#}")))?;
+        self.cache.put(sha256, guest.clone(), code_bytes);
+        Ok(guest)
+    }
+
+    /// The guest, and the bytes of its machine code.
+    fn compile(&self, bytes: &[u8]) -> Result<(Guest, usize)> {
+        let length = |range: Range<*const u8>| range.end as usize - range.start as usize;
+        if check::check(bytes)? == check::Form::Module {
+            let module = Module::new(&self.engine, bytes)?;
+            let is_start =
+                |export: ExternType| matches!(export, ExternType::Func(f) if f.params().len() + f.results().len() == 0);
+            if !module.get_export(START).is_some_and(is_start) {
+                return Err(anyhow!(
+                    "the module exports no function `{START}` without parameters and results: build it as a WASI command, or as a component"
+                ));
+            }
+            let code_bytes = length(module.image_range());
+            return Ok((Guest::Module(self.modules.instantiate_pre(&module)?), code_bytes));
+        }
+        let component = Component::new(&self.engine, bytes)?;
+        let code_bytes = length(component.image_range());
+        let pre = self.components.instantiate_pre(&component)?;
+        if let Some(run) = component.get_export_index(None, RUN) {
+            return Ok((Guest::World { pre, run }, code_bytes));
+        }
+        let command = CommandPre::new(pre).map_err(|_| {
+            anyhow!("the component exports neither `{RUN}` of the world potluck:guest nor `wasi:cli/run`")
+        })?;
+        Ok((Guest::Command(command), code_bytes))
+    }
+
+    fn limits(&self, order: &Order<'_>) -> usize {
+        let limit = match order.memory_limit_bytes {
+            0 => self.memory_bytes_max,
+            limit => limit.min(self.memory_bytes_max),
+        };
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    }
+
+    fn component_store(&mut self, mut state: ComponentState, order: &Order<'_>) -> &mut Store<ComponentState> {
+        let limit = state.meter.memory_bytes_max;
+        state.meter.begin(limit, order.output_limit_bytes);
+        let mut store = Store::new(&self.engine, state);
+        store.limiter(|state| &mut state.meter);
+        store.epoch_deadline_async_yield_and_update(1);
+        store.set_epoch_deadline(1);
+        self.used = Some(Used::Component(store));
+        match &mut self.used {
+            Some(Used::Component(store)) => store,
+            _ => unreachable!("it was put there above"),
+        }
+    }
+
+    async fn run_world(
+        &mut self,
+        pre: &component::InstancePre<ComponentState>,
+        run: &ComponentExportIndex,
+        order: &Order<'_>,
+    ) -> Finished {
+        let state = ComponentState::new(self.limits(order));
+        let store = self.component_store(state, order);
+        let called = async {
+            let instance = pre.instantiate_async(&mut *store).await?;
+            match instance.get_typed_func::<(&str, &str), (Result<String, String>,)>(&mut *store, run) {
+                Ok(run) => run.call_async(&mut *store, (&order.function, order.args.get())).await.map(Ok),
+                Err(error) => Ok(Err(error)),
+            }
+        };
+        let called = called.await;
+        let meter = &store.data().meter;
+        let outcome = match called {
+            Ok(Err(error)) => {
+                let text = format!("its `{RUN}` is not that of the world potluck:guest: {error:#}");
+                Err(failure("module_invalid", text))
+            }
+            Ok(Ok((Ok(json),))) => Ok(json),
+            Ok(Ok((Err(text),))) => Err(failure("task_failed", text.chars().take(16 << 10).collect::<String>())),
+            Err(error) => Err(explain(&error, meter)),
+        };
+        Finished::observed(outcome, meter)
+    }
+
+    async fn run_command(&mut self, pre: &CommandPre<ComponentState>, order: &Order<'_>) -> Finished {
+        let arguments = [PROGRAM, &order.function];
+        let state = ComponentState::command(self.limits(order), order.args.get(), &arguments);
+        let store = self.component_store(state, order);
+        let called = async {
+            let command = pre.instantiate_async(&mut *store).await?;
+            command.wasi_cli_run().call_run(&mut *store).await
+        };
+        let exit = match called.await {
+            Ok(Ok(())) => Ok(0),
+            Ok(Err(())) => Ok(1),
+            Err(error) => exit_code(error),
+        };
+        printed(exit, &store.data().meter)
+    }
+
+    async fn run_module(&mut self, pre: &InstancePre<ModuleState>, order: &Order<'_>) -> Finished {
+        let limit = self.limits(order);
+        let mut state = ModuleState::command(limit, order.args.get(), &[PROGRAM, &order.function]);
+        state.meter.begin(limit, order.output_limit_bytes);
+        let mut store = Store::new(&self.engine, state);
+        store.limiter(|state| &mut state.meter);
+        store.epoch_deadline_async_yield_and_update(1);
+        store.set_epoch_deadline(1);
+        let Used::Module(store) = self.used.insert(Used::Module(store)) else {
+            unreachable!("it was put there above");
+        };
+        let called = async {
+            let instance = pre.instantiate_async(&mut *store).await?;
+            let start = instance.get_typed_func::<(), ()>(&mut *store, START)?;
+            start.call_async(&mut *store, ()).await
+        };
+        let exit = match called.await {
+            Ok(()) => Ok(0),
+            Err(error) => exit_code(error),
+        };
+        printed(exit, &store.data().meter)
+    }
+}
+
+/// The code with which a command called `exit`, or what else ended it.
+fn exit_code(error: wasmtime::Error) -> Result<i32, wasmtime::Error> {
+    match error.downcast_ref() {
+        Some(I32Exit(code)) => Ok(*code),
+        None => Err(error),
+    }
+}
+
+/// The result of a command is what it printed.
+fn printed(exit: Result<i32, wasmtime::Error>, meter: &Meter) -> Finished {
+    let printed = meter.stdout.bytes();
+    let mut finished = Finished::observed(Ok(String::new()), meter);
+    finished.outcome = match exit {
+        Err(error) => Err(explain(&error, meter)),
+        Ok(code) if code != 0 => {
+            let complaint = finished.stderr.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+            let complaint: String = complaint.chars().take(4 << 10).collect();
+            Err(failure("task_failed", format!("the guest ended with exit code {code}: {complaint}")))
+        }
+        Ok(_) if printed > finished.stdout.len() as u64 => Err(failure(
+            "result_unusable",
+            format!(
+                "the guest printed {printed} bytes as its result; a command may print 256 KiB, a component return more"
+            ),
+        )),
+        Ok(_) => Ok(std::mem::take(&mut finished.stdout)),
+    };
+    finished
+}
+
+impl Runtime for Guests {
+    fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    async fn run(&mut self, order: &Order<'_>) -> Finished {
+        let Some(sha256) = &order.module_sha256 else {
+            return Finished::refused("invalid_task", "the task names no guest");
+        };
+        let guest = match self.guest(sha256) {
+            Ok(guest) => guest,
+            Err(failure) => return Finished { outcome: Err(failure), ..Finished::refused("", "") },
+        };
+        let mut finished = match &guest {
+            Guest::World { pre, run } => self.run_world(pre, run, order).await,
+            Guest::Command(pre) => self.run_command(pre, order).await,
+            Guest::Module(pre) => self.run_module(pre, order).await,
+        };
+        if let Err(failure) = &mut finished.outcome
+            && self.memory_was_refused_at_once()
+        {
+            *failure = match &self.used {
+                Some(Used::Component(store)) => memory_limit(&store.data().meter),
+                Some(Used::Module(store)) => memory_limit(&store.data().meter),
+                None => return finished,
+            };
+        }
+        finished
+    }
+
+    fn discard(&mut self) {
+        self.used = None;
+    }
+
+    async fn prepare(&mut self) -> Result<bool> {
+        // A guest starts in less time than it takes to guess which one is needed next.
+        Ok(false)
+    }
+}
+
+impl Guests {
+    /// Whether the instance did not even get the memory that it starts with.
+    fn memory_was_refused_at_once(&self) -> bool {
+        let meter = match &self.used {
+            Some(Used::Component(store)) => &store.data().meter,
+            Some(Used::Module(store)) => &store.data().meter,
+            None => return false,
+        };
+        meter.memory_refused && meter.memory_bytes == 0
+    }
+}

@@ -1,0 +1,240 @@
+//! The worker's loop: an order in, a report out, and new instances made ready while there is nothing to do.
+
+use crate::instance::Meter;
+use crate::output;
+use crate::ticker::Ticker;
+use anyhow::{Context, Result};
+use potluck_worker_hardening::{Kind, Policy, harden, take_socket};
+use potluck_worker_protocol::{
+    Claims, Failure, FileEntry, FrameReader, Order, Patience, RESULT_BYTES_MAX, Ready, Report, receive_claims,
+    write_frame,
+};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::time::Timespec;
+use serde_json::value::RawValue;
+use std::future::Future;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+use wasmtime::{Engine, Trap};
+use wasmtime_wasi::I32Exit;
+
+/// What runs orders.
+pub(crate) trait Runtime {
+    fn engine(&self) -> &Engine;
+
+    /// Runs an order to its end. The instance stays until [`Runtime::discard`].
+    async fn run(&mut self, order: &Order<'_>) -> Finished;
+
+    /// Drops what the last order left, also one that was stopped.
+    fn discard(&mut self);
+
+    /// Makes one more instance ready; false when there is nothing to do.
+    async fn prepare(&mut self) -> Result<bool>;
+}
+
+/// How an order ended by itself.
+pub(crate) struct Finished {
+    /// The result as JSON, or why there is none.
+    pub(crate) outcome: Result<String, Failure<'static>>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) deterministic: Option<bool>,
+    /// What it hands back beside its result.
+    pub(crate) files: Vec<File>,
+}
+
+/// A file that an order hands back.
+#[derive(Debug)]
+pub(crate) struct File {
+    /// With `/` between folders.
+    pub(crate) name: String,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Finished {
+    /// An order that could not be begun.
+    pub(crate) fn refused(code: &'static str, error: impl Into<String>) -> Finished {
+        let outcome = Err(failure(code, error));
+        Finished { outcome, stdout: String::new(), stderr: String::new(), deterministic: None, files: Vec::new() }
+    }
+
+    /// With what was observed while it ran.
+    pub(crate) fn observed(outcome: Result<String, Failure<'static>>, meter: &Meter) -> Finished {
+        Finished {
+            outcome,
+            stdout: meter.stdout.take_text(),
+            stderr: meter.stderr.take_text(),
+            deterministic: Some(meter.observation.is_deterministic()),
+            files: Vec::new(),
+        }
+    }
+}
+
+pub(crate) fn failure(code: &'static str, error: impl Into<String>) -> Failure<'static> {
+    Failure { code: code.into(), error: error.into().into(), ..Failure::default() }
+}
+
+/// Why an instance ended in an error instead of an answer.
+pub(crate) fn explain(error: &wasmtime::Error, meter: &Meter) -> Failure<'static> {
+    for stream in [&meter.stdout, &meter.stderr] {
+        if let Some(limit) = stream.limit_exceeded() {
+            return failure("output_limit", format!("the task printed more than its limit of {limit} bytes"));
+        }
+    }
+    if let Some(I32Exit(code)) = error.downcast_ref() {
+        return failure("worker_died", format!("the task ended its instance (exit code {code})"));
+    }
+    if meter.memory_refused {
+        return memory_limit(meter);
+    }
+    let text = match error.downcast_ref::<Trap>() {
+        Some(Trap::StackOverflow) => "the task's stack overflowed: it calls itself too often".to_owned(),
+        Some(Trap::UnreachableCodeReached) => "the task aborted".to_owned(),
+        Some(trap) => format!("the task was stopped by a fault of its own: {trap}"),
+        None => format!("the task was stopped: {error:#}"),
+    };
+    Failure { error_type: Some("Trap".into()), ..failure("task_failed", text) }
+}
+
+pub(crate) fn memory_limit(meter: &Meter) -> Failure<'static> {
+    let limit = meter.memory_bytes_max;
+    Failure {
+        error_type: Some("MemoryError".into()),
+        ..failure("memory_limit", format!("the task used more memory than its limit of {limit} bytes"))
+    }
+}
+
+/// What a worker tells of itself, and what it keeps.
+pub(crate) struct Process {
+    pub(crate) description: String,
+    pub(crate) readable: Vec<PathBuf>,
+    pub(crate) file_bytes_max: u64,
+}
+
+/// Serves until the provider hangs up. `start` opens what the runtime needs, before the process gives up its rights.
+pub(crate) fn serve<R: Runtime>(start: impl FnOnce() -> Result<(R, Process)>) -> Result<()> {
+    let mut socket = take_socket().context("the socket to the provider")?;
+    let claims = Arc::new(receive_claims(&socket).context("the claims page")?);
+    // A file that grows too large is an error for whoever writes to it, not the end of the process.
+    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default()).context("the signal SIGXFSZ")?;
+    let (runtime, process) = start()?;
+    let scratch = std::env::current_dir().context("the scratch folder")?;
+    let protections = harden(&Policy {
+        kind: Kind::Wasm,
+        readable: &process.readable,
+        scratch: &scratch,
+        file_bytes_max: process.file_bytes_max,
+    });
+    let ticker = Ticker::start(runtime.engine(), &claims).context("the thread that keeps the time")?;
+    let mut worker = Worker { runtime, claims, ticker };
+    let executor = tokio::runtime::Builder::new_current_thread().enable_time().event_interval(1).build()?;
+    // The first order finds an instance.
+    executor.block_on(worker.runtime.prepare())?;
+    send(&mut socket, &Ready { description: process.description, protections, stops_orders: true }, &[])?;
+    let mut reader = FrameReader::default();
+    let mut patience = Patience::default();
+    loop {
+        while let Some(frame) = reader.next_frame()? {
+            let order: Order<'_> = serde_json::from_slice(frame)?;
+            executor.block_on(worker.run(&order, &mut socket))?;
+        }
+        while !is_readable(&socket) && executor.block_on(worker.runtime.prepare())? {}
+        patience.wait(&socket);
+        if reader.fill(&socket)? == 0 {
+            return Ok(());
+        }
+    }
+}
+
+struct Worker<R> {
+    runtime: R,
+    claims: Arc<Claims>,
+    ticker: Ticker,
+}
+
+impl<R: Runtime> Worker<R> {
+    async fn run(&mut self, order: &Order<'_>, socket: &mut UnixStream) -> Result<()> {
+        let slot = order.slot;
+        if !self.claims.start(slot) {
+            return send(socket, &Report { slot, skipped: true, ..Report::default() }, &[]);
+        }
+        self.ticker.begin(slot);
+        let begun = Instant::now();
+        let finished = first_of(self.runtime.run(order), self.ticker.stopped(slot)).await;
+        let seconds = begun.elapsed().as_secs_f64();
+        self.ticker.end();
+        match finished {
+            Some(finished) if self.claims.finish(slot) => {
+                send_report(socket, slot, seconds, finished)?;
+                // Whoever reads it goes first: what follows takes longer than the way to the client.
+                rustix::thread::sched_yield();
+                self.runtime.discard();
+            }
+            // Condemned: the provider has answered for it, and waits until nothing of it is left.
+            _ => {
+                self.runtime.discard();
+                output::empty_streams();
+                self.claims.end_condemned(slot);
+                send(socket, &Report { slot, stopped: true, ..Report::default() }, &[])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The order's end, or nothing when it must be stopped first; then it is dropped where it is.
+async fn first_of<T>(order: impl Future<Output = T>, stopped: impl Future<Output = ()>) -> Option<T> {
+    tokio::select! {
+        biased;
+        () = stopped => None,
+        finished = order => Some(finished),
+    }
+}
+
+fn send_report(socket: &mut UnixStream, slot: usize, seconds: f64, finished: Finished) -> Result<()> {
+    let Finished { outcome, stdout, stderr, deterministic, mut files } = finished;
+    let mut report = Report { slot, seconds, deterministic, ..Report::default() };
+    report.stdout = stdout.into();
+    report.stderr = stderr.into();
+    let unusable = |error: String| Some(failure("result_unusable", error));
+    match &outcome {
+        Ok(json) if json.len() > RESULT_BYTES_MAX => {
+            let (bytes, most) = (json.len(), RESULT_BYTES_MAX);
+            report.failure = unusable(format!(
+                "the result has {bytes} bytes as JSON, over the limit of {most}; return less, or store it and return its name"
+            ));
+        }
+        Ok(json) => match serde_json::from_str::<&RawValue>(json) {
+            Ok(result) => report.result = Some(result),
+            Err(error) => report.failure = unusable(format!("the result is not JSON: {error}")),
+        },
+        Err(failure) => report.failure = Some(failure.clone()),
+    }
+    if report.failure.is_some() {
+        files.clear();
+    }
+    report.files =
+        files.iter().map(|file| FileEntry { name: file.name.as_str().into(), bytes: file.bytes.len() }).collect();
+    send(socket, &report, &files)
+}
+
+/// The bytes of files follow the message in a frame of their own, unless there are none at all.
+fn send<T: serde::Serialize>(socket: &mut UnixStream, message: &T, files: &[File]) -> Result<()> {
+    let json = serde_json::to_vec(message)?;
+    // In one write: the provider is woken once.
+    let mut frames = Vec::with_capacity(json.len() + 4);
+    write_frame(&mut frames, &[&json]);
+    if files.iter().any(|file| !file.bytes.is_empty()) {
+        write_frame(&mut frames, &files.iter().map(|file| file.bytes.as_slice()).collect::<Vec<_>>());
+    }
+    Ok(socket.write_all(&frames)?)
+}
+
+fn is_readable(socket: &UnixStream) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // An error is found by whoever reads.
+    poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&now)) != Ok(0)
+}
