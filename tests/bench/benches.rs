@@ -4,6 +4,7 @@ mod call;
 mod cancel;
 mod memory;
 mod node;
+mod sandbox;
 mod tasks;
 
 use crate::Setup;
@@ -20,6 +21,8 @@ pub(crate) enum Bench {
     Memory,
     /// Trivial Python tasks, beside ProcessPoolExecutor
     Tasks,
+    /// Sandboxed tasks and guests, beside native tasks, ProcessPoolExecutor and other sandboxes
+    Sandbox,
     /// From cancellation or time-out to a free slot
     Cancel,
     /// Start, and the host process at rest
@@ -32,14 +35,17 @@ impl Bench {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 
-    /// Measures.
-    pub(crate) fn run(self, setup: &Setup) -> Result<Report> {
-        match self {
+    /// Measures, and hands on what was found as soon as it is known.
+    pub(crate) fn run(self, setup: &Setup, found: &mut dyn FnMut(Report)) -> Result<()> {
+        let report = match self {
             Bench::Call => call::run(setup),
             Bench::Memory => memory::run(setup),
             Bench::Tasks => tasks::run(setup),
+            Bench::Sandbox => return sandbox::run(setup, found),
             Bench::Cancel => cancel::run(setup),
             Bench::Node => node::run(setup),
-        }
+        };
+        found(report?);
+        Ok(())
     }
 }

@@ -6,8 +6,8 @@ use std::io::{BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// Nothing that is measured takes this long.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Nothing that is measured takes this long; the longest is the first start of an image that has to be compiled.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A connection to a node.
 pub(crate) struct Client {
@@ -38,7 +38,18 @@ impl Client {
 
     /// Sends a message and reads its reply, which must not be an error.
     pub(crate) fn request(&mut self, message: &Value) -> Result<Value> {
-        self.send(&frame(&message.to_string()))?;
+        self.request_with(message, &[])
+    }
+
+    /// As [`Client::request`], with an attachment when there are bytes.
+    pub(crate) fn request_with(&mut self, message: &Value, attachment: &[u8]) -> Result<Value> {
+        let mut message = message.clone();
+        if !attachment.is_empty() {
+            message["attachment"] = attachment.len().into();
+        }
+        let mut bytes = frame(&message.to_string());
+        bytes.extend_from_slice(attachment);
+        self.send(&bytes)?;
         let reply: Value = serde_json::from_str(&self.receive()?)?;
         match &reply["error"] {
             Value::Null => Ok(reply),

@@ -37,6 +37,17 @@ pub(crate) fn status_field(process: u32, field: &str) -> Option<f64> {
     field_of(&read(&format!("/proc/{process}/status")), field)
 }
 
+/// What a process was started with.
+pub(crate) fn command_line(process: u32) -> Vec<String> {
+    read(&format!("/proc/{process}/cmdline")).split_terminator('\0').map(str::to_owned).collect()
+}
+
+/// Memory that a process shares with no other, in MiB; nothing when the kernel does not tell.
+pub(crate) fn private_mebibytes(process: u32) -> Option<f64> {
+    let sizes = read(&format!("/proc/{process}/smaps_rollup"));
+    Some((field_of(&sizes, "Private_Clean")? + field_of(&sizes, "Private_Dirty")?) / 1024.0)
+}
+
 /// Processor time that the threads of a process have used so far.
 pub(crate) fn processor_nanoseconds(process: u32) -> f64 {
     // The first number is the time on a processor; /proc/PID/schedstat itself is that of the first thread alone.

@@ -6,9 +6,11 @@
 //! |---|---|---|
 //! | `POTLUCK_DIST` | the tree of the node | `dist` beside the folder of this program |
 //! | `POTLUCK_BENCH_PYTHON` | the interpreter of the node's tasks and of what they are compared with | `python3` |
+//! | `POTLUCK_BENCH_COMPETITORS` | a virtual environment with other sandboxes | nothing is compared with them |
 //!
-//! Reading order: [`benches`] (what is measured), [`report`] (how it is judged), then the tools: [`node`] and [`process`]
-//! start what is measured, [`client`] and [`load`] talk to it, [`machine`] and [`samples`] read and sum up.
+//! Reading order: [`benches`] (what is measured), [`report`] (how it is judged), then the tools: [`node`], [`script`]
+//! and [`process`] start what is measured, [`client`], [`trivial`] and [`load`] talk to it, [`machine`] and [`samples`]
+//! read and sum up.
 
 mod benches;
 
@@ -16,9 +18,11 @@ mod report;
 
 mod node;
 mod process;
+mod script;
 
 mod client;
 mod load;
+mod trivial;
 
 mod machine;
 mod samples;
@@ -27,6 +31,7 @@ use anyhow::{Context, Result, bail};
 use benches::Bench;
 use clap::{Parser, ValueEnum};
 use process::Interrupt;
+use report::Report;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -49,6 +54,8 @@ struct Setup {
     dist: PathBuf,
     /// The interpreter.
     python: PathBuf,
+    /// A virtual environment with other sandboxes.
+    competitors: Option<PathBuf>,
     /// How long each side of a comparison is measured, over all its rounds.
     seconds: f64,
     interrupt: Interrupt,
@@ -71,16 +78,14 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut missed = Vec::new();
     let mut failed = false;
     for bench in chosen {
-        match bench.run(&setup) {
-            Ok(report) => {
-                println!("{report}\n");
-                missed.extend(report.missed());
-            }
-            Err(error) => {
-                setup.interrupt.check()?;
-                eprintln!("{}: not measured: {error:#}\n", bench.name());
-                failed = true;
-            }
+        let mut found = |report: Report| {
+            println!("{report}\n");
+            missed.extend(report.missed());
+        };
+        if let Err(error) = bench.run(&setup, &mut found) {
+            setup.interrupt.check()?;
+            eprintln!("{}: not measured: {error:#}\n", bench.name());
+            failed = true;
         }
     }
     if arguments.check {
@@ -115,6 +120,7 @@ impl Setup {
             )
         })?;
         let python = std::env::var_os("POTLUCK_BENCH_PYTHON").map_or_else(|| PathBuf::from("python3"), PathBuf::from);
-        Ok(Setup { dist, python, seconds: arguments.seconds, interrupt: Interrupt::catch()? })
+        let competitors = std::env::var_os("POTLUCK_BENCH_COMPETITORS").map(PathBuf::from);
+        Ok(Setup { dist, python, competitors, seconds: arguments.seconds, interrupt: Interrupt::catch()? })
     }
 }

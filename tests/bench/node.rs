@@ -2,6 +2,7 @@
 
 use crate::Setup;
 use crate::client::Client;
+use crate::machine::{children, command_line};
 use crate::process::{Program, quiet};
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -42,6 +43,12 @@ impl Node {
         self.program.id()
     }
 
+    /// Its worker processes for a runtime of WebAssembly, `sandbox` or `wasm`.
+    pub(crate) fn workers(&self, runtime: &str) -> Vec<u32> {
+        let serves = |process: &u32| command_line(*process).windows(2).any(|words| words == ["serve", runtime]);
+        children(self.id()).into_iter().filter(serves).collect()
+    }
+
     pub(crate) fn client(&self) -> Result<Client> {
         Client::connect(self.port).with_context(|| self.program.last_words())
     }
@@ -58,9 +65,10 @@ pub(crate) fn temporary_folder() -> Result<TempDir> {
     tempfile::Builder::new().prefix("potluck-bench-").tempdir().context("cannot create a temporary folder")
 }
 
-/// `[plugins.cpu]` with the interpreter of the comparison and further keys.
+/// `[plugins.cpu]` with the interpreter of the comparison and further keys. Connections stay open while something else
+/// is measured, or being prepared.
 pub(crate) fn cpu_plugins(setup: &Setup, keys: &str) -> String {
     // A TOML basic string is written like a JSON one.
     let python = serde_json::Value::from(setup.python.to_string_lossy());
-    format!("[plugins.cpu]\npython = {python}\n{keys}\n")
+    format!("[node]\nidle_seconds = 3600.0\n\n[plugins.cpu]\npython = {python}\n{keys}\n")
 }

@@ -19,10 +19,13 @@ pub(crate) struct Report {
 pub(crate) struct Figure {
     name: String,
     unit: Unit,
-    value: f64,
+    /// Nothing when it could not be measured.
+    value: Option<f64>,
     beside: Option<f64>,
     ratio: Option<f64>,
     budget: Option<Budget>,
+    /// Why it is missing.
+    remark: String,
 }
 
 #[derive(Clone, Copy)]
@@ -41,13 +44,27 @@ pub(crate) enum Budget {
     ValueBelow(f64),
     ValueAbove(f64),
     ValueAtMost(f64),
+    RatioBelow(f64),
     RatioAtMost(f64),
     RatioAtLeast(f64),
 }
 
 impl Figure {
     pub(crate) fn new(name: impl Into<String>, unit: Unit, value: f64) -> Figure {
-        Figure { name: name.into(), unit, value, beside: None, ratio: None, budget: None }
+        Figure {
+            name: name.into(),
+            unit,
+            value: Some(value),
+            beside: None,
+            ratio: None,
+            budget: None,
+            remark: String::new(),
+        }
+    }
+
+    /// A line for what could not be measured, and why.
+    pub(crate) fn missing(name: impl Into<String>, remark: impl Into<String>) -> Figure {
+        Figure { value: None, remark: remark.into(), ..Figure::new(name, Unit::Count, 0.0) }
     }
 
     /// What the competitor achieved, and the ratio of the node's figure to it.
@@ -65,8 +82,8 @@ impl Figure {
     fn judge(&self) -> Verdict {
         let Some(budget) = self.budget else { return Verdict::None };
         let judged = match budget {
-            Budget::ValueBelow(_) | Budget::ValueAbove(_) | Budget::ValueAtMost(_) => Some(self.value),
-            Budget::RatioAtMost(_) | Budget::RatioAtLeast(_) => self.ratio,
+            Budget::ValueBelow(_) | Budget::ValueAbove(_) | Budget::ValueAtMost(_) => self.value,
+            Budget::RatioBelow(_) | Budget::RatioAtMost(_) | Budget::RatioAtLeast(_) => self.ratio,
         };
         match judged {
             None => Verdict::Unknown,
@@ -77,7 +94,9 @@ impl Figure {
 
     fn show_judged(&self, judged: f64) -> String {
         match self.budget {
-            Some(Budget::RatioAtMost(_) | Budget::RatioAtLeast(_)) => format!("ratio {judged:.2}"),
+            Some(Budget::RatioBelow(_) | Budget::RatioAtMost(_) | Budget::RatioAtLeast(_)) => {
+                format!("ratio {judged:.2}")
+            }
             _ => self.unit.show(judged),
         }
     }
@@ -88,6 +107,7 @@ impl Figure {
             Some(Budget::ValueBelow(limit)) => format!("< {}", self.unit.show(limit)),
             Some(Budget::ValueAbove(limit)) => format!("> {}", self.unit.show(limit)),
             Some(Budget::ValueAtMost(limit)) => format!("<= {}", self.unit.show(limit)),
+            Some(Budget::RatioBelow(limit)) => format!("ratio < {limit:.2}"),
             Some(Budget::RatioAtMost(limit)) => format!("ratio <= {limit:.2}"),
             Some(Budget::RatioAtLeast(limit)) => format!("ratio >= {limit:.2}"),
         }
@@ -96,11 +116,11 @@ impl Figure {
     fn cells(&self) -> [String; COLUMNS] {
         [
             self.name.clone(),
-            self.unit.show(self.value),
+            self.value.map_or_else(|| "-".to_owned(), |value| self.unit.show(value)),
             self.beside.map(|value| self.unit.show(value)).unwrap_or_default(),
             self.ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
             self.show_budget(),
-            self.judge().word().to_owned(),
+            if self.remark.is_empty() { self.judge().word().to_owned() } else { self.remark.clone() },
         ]
     }
 }
@@ -131,6 +151,7 @@ impl Budget {
         let (Budget::ValueBelow(limit)
         | Budget::ValueAbove(limit)
         | Budget::ValueAtMost(limit)
+        | Budget::RatioBelow(limit)
         | Budget::RatioAtMost(limit)
         | Budget::RatioAtLeast(limit)) = self;
         limit
@@ -138,7 +159,7 @@ impl Budget {
 
     fn is_kept_by(self, judged: f64) -> bool {
         match self {
-            Budget::ValueBelow(limit) => judged < limit,
+            Budget::ValueBelow(limit) | Budget::RatioBelow(limit) => judged < limit,
             Budget::ValueAbove(limit) => judged > limit,
             Budget::ValueAtMost(limit) | Budget::RatioAtMost(limit) => judged <= limit,
             Budget::RatioAtLeast(limit) => judged >= limit,
@@ -198,6 +219,8 @@ impl Report {
         }
         let unknown = self.figures.iter().filter(|figure| matches!(figure.judge(), Verdict::Unknown)).count();
         match (unknown, self.figures.iter().filter(|figure| figure.budget.is_some()).count()) {
+            (_, 0) => format!("OK  {}: measured; there is no budget for it", self.name),
+            (0, 1) => format!("OK  {}: the budget is kept", self.name),
             (0, budgets) => format!("OK  {}: all {budgets} budgets kept", self.name),
             (unknown, budgets) => format!("OPEN  {}: {unknown} of {budgets} budgets were not compared", self.name),
         }

@@ -18,6 +18,9 @@ mod dist;
 mod node;
 mod output;
 
+pub mod corpus;
+
+mod attempts;
 mod cluster;
 mod gate;
 mod wire;
@@ -26,12 +29,13 @@ mod processes;
 mod source;
 mod wait;
 
+pub use attempts::{outcomes, refused};
 pub use cluster::Cluster;
 pub use dist::{dist, fixture};
 pub use gate::Gate;
 pub use node::{NodeBuilder, NotStarted, TestNode};
 pub use output::{Output, potluck, potluck_command, potluck_with_input, run};
-pub use processes::{children, is_alive, raise_descriptor_limit, resident_bytes};
+pub use processes::{children, command_line, is_alive, raise_descriptor_limit, resident_bytes, status_line};
 pub use source::{c_library, c_library_as, fixture_source, workspace_root};
 pub use wait::{LIMIT, wait_for, wait_for_some};
 pub use wire::{Frame, Wire, frame_bytes};
@@ -41,6 +45,11 @@ use serde_json::{Value, json};
 /// A CPU_TASK that calls `main` with these arguments; add members as needed.
 pub fn task(program: &str, args: Value) -> Value {
     json!({ "type": "CPU_TASK", "program": program, "args": args })
+}
+
+/// As [`task`], for the sandbox.
+pub fn sandboxed(program: &str, args: Value) -> Value {
+    with(task(program, args), json!({ "runtime": "sandbox" }))
 }
 
 /// `message` with more members, or with others in place of those it has.

@@ -253,9 +253,20 @@ impl TestNode {
         &self.data_dir
     }
 
+    /// What of that is a provider's.
+    pub fn provider_dir(&self, id: &str) -> PathBuf {
+        self.data_dir.join("providers").join(id)
+    }
+
     /// A folder for whatever a test needs, which goes with the node. plugins.toml and the log are in it.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// A file with this name that a task has written in its worker's folder, where alone it may write.
+    pub fn scratch_file(&self, name: &str) -> Option<PathBuf> {
+        let workers = fs::read_dir(self.provider_dir("cpu").join("scratch")).ok()?;
+        workers.flatten().map(|worker| worker.path().join(name)).find(|path| path.exists())
     }
 
     /// plugins.toml, when the node has one of its own.

@@ -22,14 +22,28 @@ fn stat(pid: u32) -> Option<(char, u32)> {
     Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
 }
 
+/// What a process was started with, its words apart by blanks; empty when there is no such process.
+pub fn command_line(pid: u32) -> String {
+    let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&words).replace('\0', " ")
+}
+
+/// What the kernel says of a process behind a name such as `VmRSS`.
+///
+/// # Panics
+/// When there is no such process, or no such name.
+pub fn status_line(pid: u32, name: &str) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+    line.trim().to_owned()
+}
+
 /// What a process holds of the machine's memory.
 ///
 /// # Panics
 /// When there is no such process.
 pub fn resident_bytes(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    status_line(pid, "VmRSS").trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }
 
 /// Lets this process open as many files as the system allows it, and returns how many that is.

@@ -16,16 +16,15 @@ mod storms;
 use potluck_tests::{TestNode, Wire, wait_for_some};
 use serde_json::{Value, json};
 use std::fs;
-use std::path::Path;
 
-/// Never ends; writes the id of its process to a file, if one is named.
+/// Never ends; writes the id of its process to a file in its folder, if one is named.
 const ENDLESS: &str = "
 import os
-def main(path=None):
-    if path is not None:
-        with open(path + '.new', 'w') as file:
+def main(name=None):
+    if name is not None:
+        with open(name + '.new', 'w') as file:
             file.write(str(os.getpid()))
-        os.rename(path + '.new', path)
+        os.rename(name + '.new', name)
     while True:
         pass
 ";
@@ -34,6 +33,11 @@ const PID: &str = "import os\ndef main(): return os.getpid()";
 
 fn one_worker() -> TestNode {
     TestNode::peer().cpu("workers = 1").start()
+}
+
+/// A node whose owner trusts this machine's user: tasks may start programs, and keep files that outlive their worker.
+fn trusting() -> TestNode {
+    TestNode::peer().cpu("workers = 1\ntrusted = true").start()
 }
 
 fn assert_failed(reply: &Value, code: &str, words: &str) {
@@ -57,8 +61,8 @@ fn cancel(node: &TestNode, task_id: &str) -> Value {
 }
 
 /// Waits until [`ENDLESS`] runs, and tells in which process.
-fn wait_for_pid(path: &Path) -> u32 {
-    wait_for_some("the task to run", || fs::read_to_string(path).ok()?.parse().ok())
+fn wait_for_pid(node: &TestNode, name: &str) -> u32 {
+    wait_for_some("the task to run", || fs::read_to_string(node.scratch_file(name)?).ok()?.parse().ok())
 }
 
 fn kill(pid: u32) {

@@ -16,6 +16,11 @@ fn shown(reply: &Value) -> String {
     reply.to_string().chars().take(2000).collect()
 }
 
+/// A node whose owner trusts this machine's user: tasks may start programs.
+fn trusting() -> TestNode {
+    TestNode::peer().cpu("trusted = true").start()
+}
+
 /// Runs a task, expects it to fail so, and checks that the node serves on. Returns the reply.
 #[track_caller]
 fn stopped(node: &TestNode, program: &str, members: Value, code: &str, words: &str) -> Value {
@@ -131,7 +136,7 @@ def main():
 
 #[test]
 fn processor_time_of_child_processes_counts() {
-    let node = TestNode::peer().start();
+    let node = trusting();
     let program = "
 import subprocess
 def main():
@@ -165,14 +170,24 @@ fn ending_the_process_costs_the_task_alone() {
         ("os.abort()", "signal 6"),
         ("os.kill(os.getpid(), 9)", "signal 9"),
         ("os.kill(os.getpid(), 15)", "signal 15"),
-        ("os.killpg(0, 9)", "signal 9"),
         ("ctypes.string_at(0)", "signal 11, segmentation fault"),
-        ("os.execv('/bin/true', ['true'])", "worker process"),
     ] {
-        let program = format!("import ctypes, os\ndef main():\n    print('before', flush=True)\n    {call}");
-        let reply = stopped(&node, &program, json!({}), "worker_died", words);
-        assert_eq!((&reply["stdout"], &reply["attempts"]), (&json!("before\n"), &json!(1)), "{call}: {reply:#}");
+        ends(&node, call, words);
     }
+    let node = trusting();
+    for (call, words) in [
+        ("os.killpg(0, 9)", "signal 9"),
+        ("os.execv('/bin/true', ['true'])", "worker process"),
+        ("os.abort()", "signal 6"),
+    ] {
+        ends(&node, call, words);
+    }
+}
+
+fn ends(node: &TestNode, call: &str, words: &str) {
+    let program = format!("import ctypes, os\ndef main():\n    print('before', flush=True)\n    {call}");
+    let reply = stopped(node, &program, json!({}), "worker_died", words);
+    assert_eq!((&reply["stdout"], &reply["attempts"]), (&json!("before\n"), &json!(1)), "{call}: {reply:#}");
 }
 
 #[test]
@@ -300,15 +315,20 @@ fn a_gigabyte_of_output_is_cut_off() {
         "def main():\n    for _ in range(1 << 10): print('x' * (1 << 20))",
         "import sys\ndef main():\n    for _ in range(1 << 10): print('x' * (1 << 20), file=sys.stderr)",
         "import os\ndef main():\n    block = bytes(1 << 20)\n    for _ in range(1 << 10): os.write(1, block)",
-        "import subprocess\ndef main(): subprocess.run(['head', '-c', '1G', '/dev/zero'], check=True)",
     ] {
-        let reply = stopped(&node, program, json!({}), "output_limit", &(16 * MIB).to_string());
-        // What was printed first comes back, but not all of it.
-        let printed = reply["stdout"].as_str().unwrap().len() + reply["stderr"].as_str().unwrap().len();
-        assert!(printed > 1000 && printed < 2 << 20, "{printed} bytes");
+        is_cut_off(&node, program);
     }
     let growth = resident_bytes(node.pid()).saturating_sub(before);
     assert!(growth < 100 * MIB, "the node has grown by {} MiB", growth / MIB);
+    let child = "import subprocess\ndef main(): subprocess.run(['head', '-c', '1G', '/dev/zero'], check=True)";
+    is_cut_off(&trusting(), child);
+}
+
+fn is_cut_off(node: &TestNode, program: &str) {
+    let reply = stopped(node, program, json!({}), "output_limit", &(16 * MIB).to_string());
+    // What was printed first comes back, but not all of it.
+    let printed = reply["stdout"].as_str().unwrap().len() + reply["stderr"].as_str().unwrap().len();
+    assert!(printed > 1000 && printed < 2 << 20, "{printed} bytes");
 }
 
 #[test]
@@ -394,7 +414,7 @@ fn a_message_over_the_frame_limit_is_refused_with_the_reason() {
 
 #[test]
 fn a_process_that_a_task_leaves_behind_is_stopped() {
-    let node = TestNode::peer().start();
+    let node = trusting();
     let forked = "
 import os, time
 def main():
@@ -417,7 +437,7 @@ def main(): return subprocess.Popen(['sleep', '1000']).pid
 
 #[test]
 fn a_forked_child_that_returns_as_well_gives_one_answer() {
-    let node = TestNode::peer().cpu("workers = 1").start();
+    let node = TestNode::peer().cpu("workers = 1\ntrusted = true").start();
     let mut wire = node.wire();
     for id in 0..200 {
         let program = "import os\ndef main(x):\n    os.fork()\n    return x";
@@ -448,7 +468,7 @@ fn a_task_that_writes_to_every_descriptor_harms_itself_alone() {
 
 #[test]
 fn a_fork_bomb_ends_with_its_time() {
-    let node = TestNode::peer().start();
+    let node = trusting();
     // Bounded, so that a node which fails the test does not take the machine with it.
     let program = "
 import os, time

@@ -5,8 +5,14 @@
 
 /// `potluck`, the command line: what it prints, and how it ends.
 mod cli;
+/// Programs that mean harm: each ends as its file says, and the node is as it was.
+mod corpus;
 /// CPU_TASK and its companions: results, errors, order, cancelling, retries, batches, isolation, the worker processes.
 mod cpu;
+/// WebAssembly guests: their forms, the store that keeps them, limits, other peers.
+mod guests;
+/// What the kernel keeps workers from, and how the node shows it.
+mod hardening;
 /// Clients that mean harm: malformed, huge, slow, silent and far too many.
 mod hostile;
 /// Tasks that mean harm: each limit stops its task, and the node serves on.
@@ -19,6 +25,8 @@ mod memory;
 mod peers;
 /// The client of the original system, unchanged in what it sends and expects.
 mod protocol_client;
+/// The runtime `sandbox`: what a task sees of the world, results, freshness, limits.
+mod sandbox;
 /// House rules that a program can check: manifests, arrows between crates, files.
 mod tidy;
 /// Frames, ids, order of replies, attachments, `to`, and the messages that every node answers.

@@ -12,7 +12,7 @@ const RUST_LINES_MAX: usize = 700;
 const GENERATED: [&str; 5] = ["target", "node_modules", "__pycache__", "venv", "dist"];
 
 /// The files that may say `unsafe`, and why. Everything else in the project is safe Rust.
-const UNSAFE_FILES: [(&str, &str); 14] = [
+const UNSAFE_FILES: [(&str, &str); 16] = [
     ("sdk/src/abi.rs", "the C layout: pointers, lengths and who frees them"),
     ("sdk/src/abi/export.rs", "ABI: what the host calls in a plugin"),
     ("sdk/src/host.rs", "ABI: calls the functions of the host's table"),
@@ -25,8 +25,10 @@ const UNSAFE_FILES: [(&str, &str); 14] = [
     ("host/src/plugin.rs", "ABI: calls the functions of a plugin's table"),
     ("host/src/plugin/loader.rs", "opens libraries, and reads their tables"),
     ("host/src/services.rs", "ABI: what plugins call in the host"),
+    ("host/src/descriptors.rs", "process setup: descriptors that the node was started with"),
     ("host/src/call.rs", "ABI: completions and cancel hooks"),
     ("plugins/cpu/workers/protocol/src/claims.rs", "memory that is shared with a worker process"),
+    ("plugins/cpu/workers/wasm/src/image.rs", "loads compiled code, from folders that only the node can write"),
 ];
 
 fn read(path: &Path) -> String {
@@ -113,6 +115,7 @@ fn dependencies(manifest: &Table) -> Vec<(String, String, Value)> {
 fn allowed_arrows(folder: &str) -> &'static [&'static str] {
     const SDK: &str = "potluck-sdk";
     const WORKER_PROTOCOL: &str = "potluck-worker-protocol";
+    const WORKER_HARDENING: &str = "potluck-worker-hardening";
     match folder {
         "sdk" | "xtask" => &[],
         "host" => &[SDK, "potluck-web"],
@@ -121,7 +124,8 @@ fn allowed_arrows(folder: &str) -> &'static [&'static str] {
         // Cpu talks to its workers in a language of their own; neither side knows the other.
         "plugins/cpu" => &[SDK, WORKER_PROTOCOL],
         "plugins/cpu/workers/protocol" => &[],
-        _ if folder.starts_with("plugins/cpu/workers/") => &[WORKER_PROTOCOL],
+        "plugins/cpu/workers/hardening" => &[WORKER_PROTOCOL],
+        _ if folder.starts_with("plugins/cpu/workers/") => &[WORKER_PROTOCOL, WORKER_HARDENING],
         _ if folder.starts_with("plugins/") || folder.starts_with("tests/fixtures/") => &[SDK],
         _ => panic!("{folder}: say in tests/suite/tidy.rs what a crate there may depend on"),
     }

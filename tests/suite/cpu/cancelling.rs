@@ -1,6 +1,6 @@
 //! CANCEL_TASK, and clients that go away.
 
-use super::{ENDLESS, assert_failed, cancel, one_worker, wait_for_pid};
+use super::{ENDLESS, assert_failed, cancel, one_worker, trusting, wait_for_pid};
 use potluck_tests::{Gate, TestNode, is_alive, task, wait_for, wait_for_some, with};
 use serde_json::json;
 use std::fs;
@@ -8,10 +8,9 @@ use std::fs;
 #[test]
 fn a_running_task_is_cancelled_and_its_slot_is_free() {
     let node = one_worker();
-    let path = node.folder().join("pid");
     let mut wire = node.wire();
-    wire.send(with(task(ENDLESS, json!([path])), json!({ "task_id": "endless" })));
-    let pid = wait_for_pid(&path);
+    wire.send(with(task(ENDLESS, json!(["pid"])), json!({ "task_id": "endless" })));
+    let pid = wait_for_pid(&node, "pid");
     let cancelled = cancel(&node, "endless");
     assert_eq!((&cancelled["type"], &cancelled["status"]), (&json!("STATUS"), &json!("CANCELLED")), "{cancelled}");
     assert_eq!(cancelled["task_id"], "endless");
@@ -28,14 +27,10 @@ fn a_running_task_is_cancelled_and_its_slot_is_free() {
 fn a_queued_task_is_cancelled_and_never_runs() {
     let node = one_worker();
     let gate = Gate::new(&node);
-    let mark = node.folder().join("ran");
     let mut wire = node.wire();
     wire.send(with(gate.task(), json!({ "id": "gate" })));
     node.wait_for_tasks(1, 0);
-    wire.send(with(
-        task("def main(path): open(path, 'w')", json!([mark])),
-        json!({ "id": "queued", "task_id": "queued" }),
-    ));
+    wire.send(with(task("def main(): open('ran', 'w')", json!([])), json!({ "id": "queued", "task_id": "queued" })));
     node.wait_for_tasks(1, 1);
     assert_eq!(cancel(&node, "queued")["status"], "CANCELLED");
     let reply = wire.read();
@@ -44,12 +39,12 @@ fn a_queued_task_is_cancelled_and_never_runs() {
     gate.open();
     assert_eq!(wire.read()["id"], "gate");
     node.check_serving();
-    assert!(!mark.exists(), "the cancelled task was run");
+    assert!(node.scratch_file("ran").is_none(), "the cancelled task was run");
 }
 
 #[test]
 fn a_cancelled_task_takes_its_children_with_it() {
-    let node = one_worker();
+    let node = trusting();
     let pids = node.folder().join("pids");
     let program = "
 import os, subprocess, time
@@ -76,20 +71,19 @@ def main(path):
 
 #[test]
 fn a_cancelled_task_takes_children_with_it_that_have_left_its_group() {
-    let node = one_worker();
-    let pids = node.folder().join("pids");
+    let node = trusting();
     let program = "
 import os, subprocess, time
-def main(path):
+def main(name):
     child = subprocess.Popen(['sleep', '100'], start_new_session=True)
-    with open(path + '.new', 'w') as file:
+    with open(name + '.new', 'w') as file:
         file.write(str(child.pid))
-    os.rename(path + '.new', path)
+    os.rename(name + '.new', name)
     child.wait()
 ";
     let mut wire = node.wire();
-    wire.send(with(task(program, json!([pids])), json!({ "task_id": "parent" })));
-    let pid = wait_for_pid(&pids);
+    wire.send(with(task(program, json!(["pid"])), json!({ "task_id": "parent" })));
+    let pid = wait_for_pid(&node, "pid");
     cancel(&node, "parent");
     assert_failed(&wire.read(), "cancelled", "");
     wait_for("the child of the cancelled task to be gone", || !is_alive(pid));

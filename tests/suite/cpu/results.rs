@@ -1,6 +1,6 @@
 //! What comes back: results, errors, output.
 
-use super::assert_failed;
+use super::{assert_failed, trusting};
 use potluck_tests::{TestNode, task, with};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -112,7 +112,7 @@ def main():
 fn what_a_task_prints_is_captured_however_it_prints() {
     let node = TestNode::peer().start();
     let program = "
-import ctypes, os, subprocess, sys
+import ctypes, os, sys
 def main():
     print('python')
     print('error', file=sys.stderr)
@@ -122,18 +122,32 @@ def main():
     libc = ctypes.CDLL(None)
     libc.puts(b'library')
     libc.fflush(None)
-    subprocess.run(['sh', '-c', 'echo child; echo child error >&2'], check=True)
     print('no line end', end='')
 ";
     let reply = node.call(task(program, json!([])));
     assert_eq!(reply["error"], Value::Null, "{reply:#}");
-    assert_eq!(reply["stdout"], "python\ndescriptor\nlibrary\nchild\nno line end");
-    assert_eq!(reply["stderr"], "error\ndescriptor error\nchild error\n");
+    assert_eq!(reply["stdout"], "python\ndescriptor\nlibrary\nno line end");
+    assert_eq!(reply["stderr"], "error\ndescriptor error\n");
     // The next task in the same interpreter begins with nothing.
     let reply = node.call(task("def main(): print('next')", json!([])));
     assert_eq!((&reply["stdout"], &reply["stderr"]), (&json!("next\n"), &json!("")));
     let reply = node.call(task("def main():\n    print('before')\n    return 1 / 0", json!([])));
     assert_eq!(reply["stdout"], "before\n", "{reply:#}");
+}
+
+#[test]
+fn what_a_program_prints_that_a_task_starts_is_captured() {
+    let node = trusting();
+    let program = "
+import subprocess
+def main():
+    print('before', flush=True)
+    subprocess.run(['sh', '-c', 'echo child; echo child error >&2'], check=True)
+    print('after')
+";
+    let reply = node.call(task(program, json!([])));
+    assert_eq!(reply["error"], Value::Null, "{reply:#}");
+    assert_eq!((&reply["stdout"], &reply["stderr"]), (&json!("before\nchild\nafter\n"), &json!("child error\n")));
 }
 
 #[test]

@@ -90,10 +90,9 @@ fn a_worker_that_is_killed_is_replaced() {
     node.check_serving();
 
     // One that is at work costs its task.
-    let path = node.folder().join("pid");
     let mut wire = node.wire();
-    wire.send(task(ENDLESS, json!([path])));
-    kill(wait_for_pid(&path));
+    wire.send(task(ENDLESS, json!(["pid"])));
+    kill(wait_for_pid(&node, "pid"));
     assert_failed(&wire.read(), "worker_died", "signal 9");
     node.check_serving();
 }

@@ -1,0 +1,12 @@
+;;| tries = "returns what is neither a result nor an error"
+;;| wasm = "task_failed"
+(component
+  (core module $code
+    (memory (export "memory") 1)
+    (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 4096))
+    (func (export "run") (param i32 i32 i32 i32) (result i32)
+      (i32.store8 (i32.const 0) (i32.const 200))
+      (i32.const 0)))
+  (core instance $guest (instantiate $code))
+  (func (export "run") (param "function" string) (param "args-json" string) (result (result string (error string)))
+    (canon lift (core func $guest "run") (memory (core memory $guest "memory")) (realloc (core func $guest "realloc")))))

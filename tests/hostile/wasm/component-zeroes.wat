@@ -1,0 +1,46 @@
+;;| tries = "prints exabytes of zeroes that it need not have in its memory"
+;;| wasm = "task_failed"
+;;| limits = { timeout = 10 }
+(component
+  (import "wasi:io/error@0.2.0" (instance $errors
+    (export "error" (type $error (sub resource)))))
+  (alias export $errors "error" (type $error))
+  (import "wasi:io/streams@0.2.0" (instance $streams
+    (alias outer 1 $error (type $reason))
+    (export "output-stream" (type $output (sub resource)))
+    (type $failed (variant (case "last-operation-failed" (own $reason)) (case "closed")))
+    (export "stream-error" (type $stream-error (eq $failed)))
+    (export "[method]output-stream.blocking-write-zeroes-and-flush" (func (param "self" (borrow $output)) (param "len" u64)
+      (result (result (error $stream-error)))))
+    (export "[method]output-stream.write-zeroes" (func (param "self" (borrow $output)) (param "len" u64)
+      (result (result (error $stream-error)))))))
+  (alias export $streams "output-stream" (type $output))
+  (import "wasi:cli/stdout@0.2.0" (instance $stdout
+    (alias outer 1 $output (type $stream))
+    (export "get-stdout" (func (result (own $stream))))))
+  (core module $memory
+    (memory (export "memory") 1)
+    (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 4096)))
+  (core instance $memory (instantiate $memory))
+  (core func $stdout (canon lower (func $stdout "get-stdout")))
+  (core func $zeroes (canon lower (func $streams "[method]output-stream.write-zeroes") (memory (core memory $memory "memory"))))
+  (core func $blocking-zeroes
+    (canon lower (func $streams "[method]output-stream.blocking-write-zeroes-and-flush") (memory (core memory $memory "memory"))))
+  (core module $code
+    (import "memory" "memory" (memory 1))
+    (import "host" "stdout" (func $stdout (result i32)))
+    (import "host" "zeroes" (func $zeroes (param i32 i64 i32)))
+    (import "host" "blocking-zeroes" (func $blocking (param i32 i64 i32)))
+    (func (export "run") (param i32 i32 i32 i32) (result i32)
+      (local $stream i32)
+      (local.set $stream (call $stdout))
+      (loop $forever
+        (call $blocking (local.get $stream) (i64.const 4096) (i32.const 0))
+        (call $zeroes (local.get $stream) (i64.const 0x1000000000) (i32.const 0))
+        (br $forever))
+      (unreachable)))
+  (core instance $guest (instantiate $code
+    (with "memory" (instance $memory))
+    (with "host" (instance (export "stdout" (func $stdout)) (export "zeroes" (func $zeroes)) (export "blocking-zeroes" (func $blocking-zeroes))))))
+  (func (export "run") (param "function" string) (param "args-json" string) (result (result string (error string)))
+    (canon lift (core func $guest "run") (memory (core memory $memory "memory")) (realloc (core func $memory "realloc")))))

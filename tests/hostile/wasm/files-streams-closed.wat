@@ -1,0 +1,20 @@
+;;| tries = "closes its streams, puts one in place of another, and prints on"
+;;| wasm = "ok 1"
+(module
+  (import "wasi_snapshot_preview1" "fd_close" (func $close (param i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_renumber" (func $renumber (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_fdstat_set_flags" (func $flags (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_filestat_set_size" (func $resize (param i32 i64) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 16) "1")
+  (func (export "_start")
+    (drop (call $flags (i32.const 1) (i32.const 4)))
+    (drop (call $resize (i32.const 1) (i64.const -1)))
+    (drop (call $close (i32.const 0)))
+    (drop (call $close (i32.const 2)))
+    (drop (call $renumber (i32.const 1) (i32.const 0)))
+    (drop (call $renumber (i32.const -1) (i32.const 1)))
+    (drop (call $close (i32.const -1)))
+    (i64.store (i32.const 0) (i64.const 0x100000010))
+    (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))
