@@ -1,5 +1,7 @@
 //! The runtime `wasm`: guests of any language, as commands of WASI and as components of the guests' world.
 
+mod bombs;
+mod crowds;
 mod examples;
 mod forms;
 mod refusals;

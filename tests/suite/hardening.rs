@@ -5,6 +5,8 @@ mod files;
 mod network;
 mod processes;
 
+mod forged;
+mod left_behind;
 mod others;
 mod shown;
 

@@ -3,6 +3,7 @@
 mod library;
 mod world;
 
+mod images;
 mod packages;
 mod science;
 

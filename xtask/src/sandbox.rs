@@ -1,5 +1,5 @@
-//! Builds the standard image of the sandbox: CPython as a WebAssembly component, snapshotted, merged into one module and
-//! compiled. A minute from nothing; afterwards only what has changed.
+//! Builds the standard image of the sandbox: CPython as a WebAssembly component, snapshotted, merged into one module, frozen
+//! once more and compiled. A minute from nothing; afterwards only what has changed.
 
 mod flatten;
 
@@ -23,27 +23,25 @@ const FLATTEN_VERSION: u32 = 1;
 /// Makes the image and returns its folder. `worker` is the program that will run it: only that can compile it.
 pub(crate) fn build(workspace: &Workspace, venv: &Path, worker: &Path) -> Result<PathBuf> {
     let folder = workspace.target.join("sandbox");
-    let image = folder.join("python");
+    let (raw, image) = (folder.join("raw"), folder.join("python"));
     let recipe = recipe(workspace)?;
     let recipe_file = folder.join("recipe.txt");
     if fs::read_to_string(&recipe_file).ok().as_ref() != Some(&recipe) {
         println!("  building the sandbox's Python");
         let _ = fs::remove_file(&recipe_file);
-        if image.exists() {
-            fs::remove_dir_all(&image)?;
-        }
-        fs::create_dir_all(&image)?;
-        make_component(workspace, venv, &folder, &image)?;
+        fs::create_dir_all(&raw)?;
+        make_component(workspace, venv, &folder, &raw)?;
         // Last, so that an interrupted run is repeated.
         fs::write(&recipe_file, recipe)?;
     }
-    // Finds out by itself whether there is anything to do.
-    let mut compile = Command::new(worker);
-    process::run(compile.arg("compile").arg("--image").arg(&image).stdin(Stdio::null()).stdout(Stdio::null()))?;
+    // Frozen once more by the program that will run it, without packages; it finds out whether there is anything to do.
+    let mut bake = Command::new(worker);
+    bake.arg("bake").arg("--image").arg(&raw).arg("--into").arg(&image);
+    process::run(bake.stdin(Stdio::null()).stdout(Stdio::null()))?;
     Ok(image)
 }
 
-fn make_component(workspace: &Workspace, venv: &Path, folder: &Path, image: &Path) -> Result<()> {
+fn make_component(workspace: &Workspace, venv: &Path, folder: &Path, raw: &Path) -> Result<()> {
     // A copy, because the interpreter writes its cache beside the source.
     let source = folder.join("source");
     if source.exists() {
@@ -60,16 +58,14 @@ fn make_component(workspace: &Workspace, venv: &Path, folder: &Path, image: &Pat
     process::run(&mut componentize)?;
     let component = flatten::flatten(&fs::read(&linked)?).context("the post-link step of the sandbox's Python")?;
     fs::remove_file(&linked)?;
-    fs::write(image.join("image.wasm"), &component)?;
+    fs::write(raw.join("image.wasm"), &component)?;
     let description = json!({
-        "name": "python",
         "kind": "component",
         "description": "CPython 3.14 with its standard library",
         "packages": [],
         "sha256": hex(&Sha256::digest(&component)),
-        "bytes": component.len(),
     });
-    fs::write(image.join("image.json"), format!("{description:#}\n"))?;
+    fs::write(raw.join("image.json"), format!("{description:#}\n"))?;
     Ok(())
 }
 

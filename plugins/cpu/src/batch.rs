@@ -13,6 +13,8 @@ const MARGIN_BYTES: usize = 1024;
 pub(crate) struct Batch {
     /// A leaf lock.
     state: Mutex<State>,
+    /// Called, without the lock, before a reply that does not wait for all results: nobody needs the others.
+    on_given_up: Box<dyn Fn() + Send + Sync>,
 }
 
 struct State {
@@ -26,8 +28,9 @@ struct State {
 
 impl Batch {
     /// A batch of `count` tasks, more than none.
-    pub(crate) fn new(count: usize, reply: PendingReply) -> Batch {
+    pub(crate) fn new(count: usize, reply: PendingReply, on_given_up: Box<dyn Fn() + Send + Sync>) -> Batch {
         Batch {
+            on_given_up,
             state: Mutex::new(State {
                 results: vec![None; count],
                 missing: count,
@@ -46,6 +49,9 @@ impl Batch {
     /// Puts one result in its place; the last one sends the reply.
     pub(crate) fn add(&self, index: usize, json: String, attachment: Vec<u8>) {
         let mut state = self.state.lock();
+        if state.reply.is_none() {
+            return;
+        }
         state.bytes += json.len() + 1;
         state.attachment_bytes += attachment.len();
         let too_large = if state.bytes > FRAME_BYTES_MAX - MARGIN_BYTES {
@@ -60,6 +66,7 @@ impl Batch {
             state.results.clear();
             if let Some(reply) = state.reply.take() {
                 drop(state);
+                (self.on_given_up)();
                 reply.error(&ProviderError::new("reply_too_large", text));
             }
             return;

@@ -34,7 +34,8 @@ pub(crate) struct Config {
     pub drain_seconds: f64,
     /// Whether tasks that need not stay here may go to other peers.
     pub forward: bool,
-    /// The runtime for work that comes from other peers, whatever it asks for: `sandbox`, or nothing for what it asks for.
+    /// With `sandbox`, work that comes from other peers and asks for `python`, or for no runtime, runs in the sandbox's
+    /// standard image instead; what asks for `sandbox` or `wasm` stays there. Nothing changes nothing.
     pub remote_runtime: String,
     /// Whether Python tasks of this machine's user run without the protections.
     pub trusted: bool,

@@ -4,7 +4,6 @@ use crate::batch::{Batch, TASKS_MAX};
 use crate::install::Installer;
 use crate::job::{Answer, JobId, refusal_json};
 use crate::jobs::Jobs;
-use crate::modules::{self, Module};
 use crate::runtime::RuntimeKey;
 use crate::scheduler::Algorithm;
 use crate::task::Task;
@@ -44,54 +43,48 @@ pub(crate) fn cpu_task(jobs: &Arc<Jobs>, request: Request<'_>, reply: Reply<'_>)
 /// Begins a task, once its guest is here if it has one.
 fn begin(jobs: &Arc<Jobs>, id: JobId, mut task: Task, answer: Answer, attachment: &[u8]) {
     if task.runtime != RuntimeKey::Wasm {
-        return jobs.begin(id, task, answer);
+        if attachment.is_empty() {
+            return jobs.begin(id, task, answer);
+        }
+        let text = format!("the runtime \"{}\" takes no attachment; a guest goes with \"wasm\"", task.runtime.name());
+        return jobs.turn_away(&task, answer, outcome::INVALID_TASK, &text);
     }
+    let named = task.module_named.take();
     if !attachment.is_empty() {
-        return begin_sent_guests(jobs, vec![(id, task, answer)], attachment);
+        jobs.await_guest(id, task, answer);
+        return begin_sent_guests(jobs, vec![(id, named)], attachment);
     }
-    let named = task.module_named.take().ok_or_else(|| {
+    let named = named.ok_or_else(|| {
         let text = "a task for the runtime \"wasm\" needs its guest as the attachment, or `module_sha256`";
         (outcome::INVALID_TASK, text.to_owned())
     });
-    let module = named.and_then(|sha256| jobs.modules.find(&sha256));
-    begin_guest(jobs, id, task, answer, module);
+    match named.and_then(|sha256| jobs.modules.find(&sha256)) {
+        Ok(module) => {
+            jobs.give_guest(&mut task, module);
+            jobs.begin(id, task, answer);
+        }
+        Err((code, text)) => jobs.turn_away(&task, answer, code, &text),
+    }
 }
 
-/// Begins tasks whose guest has come as the attachment. It is kept once for all of them.
-fn begin_sent_guests(jobs: &Arc<Jobs>, tasks: Vec<(JobId, Task, Answer)>, attachment: &[u8]) {
+/// Begins tasks whose guest has come as the attachment, and what they call it. It is kept once for all of them.
+fn begin_sent_guests(jobs: &Arc<Jobs>, tasks: Vec<(JobId, Option<String>)>, attachment: &[u8]) {
     let (jobs, attachment) = (Arc::clone(jobs), attachment.to_vec());
     // To keep it may block.
     jobs.host.clone().spawn_blocking(move || {
         let kept = jobs.modules.keep(&attachment);
         drop(attachment);
-        for (id, mut task, answer) in tasks {
-            if answer.is_abandoned() {
-                continue;
-            }
-            let module = match (&kept, task.module_named.take()) {
+        for (id, named) in tasks {
+            let module = match (&kept, named) {
                 (Ok(module), Some(named)) if *named != *module.sha256 => {
                     Err((outcome::INVALID_TASK, "`module_sha256` is not the SHA-256 of the attachment".to_owned()))
                 }
                 (Ok(module), _) => jobs.modules.find(&module.sha256),
                 (Err((code, text)), _) => Err((*code, text.clone())),
             };
-            begin_guest(&jobs, id, task, answer, module);
+            jobs.guest_came(id, module);
         }
     });
-}
-
-fn begin_guest(jobs: &Arc<Jobs>, id: JobId, mut task: Task, answer: Answer, module: Result<Module, modules::Refusal>) {
-    match module {
-        Ok(module) => {
-            task.function_key = jobs.estimates.key(&module.sha256, &task.function);
-            task.module = Some(module);
-            jobs.begin(id, task, answer);
-        }
-        Err((code, text)) => {
-            let json = refusal_json(&task.task_id, task.runtime.name(), code, &text, &jobs.own_address);
-            answer.give(json, Vec::new());
-        }
-    }
 }
 
 /// BATCH_TASK.
@@ -107,25 +100,37 @@ pub(crate) fn batch_task(jobs: &Arc<Jobs>, request: Request<'_>, reply: Reply<'_
         return reply
             .error(&ProviderError::invalid(format!("a batch may have at most {TASKS_MAX} tasks; send several")));
     }
+    let tasks: Vec<_> = message.tasks.iter().map(|task| read_one(jobs, task.get(), request.caller)).collect();
+    let is_guest = |task: &Result<Task, String>| task.as_ref().is_ok_and(|task| task.runtime == RuntimeKey::Wasm);
+    // When none can be read, each says why.
+    if !request.attachment.is_empty() && tasks.iter().any(Result::is_ok) && !tasks.iter().any(is_guest) {
+        let text = "no task of the batch takes the attachment; a guest goes with the runtime \"wasm\"";
+        return reply.error(&ProviderError::invalid(text));
+    }
     let reply = reply.later();
     let begun: Arc<Mutex<Vec<JobId>>> = Arc::default();
     let (abandoned, ids) = (Arc::clone(jobs), Arc::clone(&begun));
-    reply.on_cancel(move || {
-        for id in std::mem::take(&mut *ids.lock()) {
+    let cancel_all = Arc::new(move || {
+        // Not locked while they are cancelled: that may come back here.
+        let begun = std::mem::take(&mut *ids.lock());
+        for id in begun {
             abandoned.cancel(id);
         }
     });
-    let batch = Arc::new(Batch::new(message.tasks.len(), reply));
+    let (gone, given_up) = (Arc::clone(&cancel_all), cancel_all);
+    reply.on_cancel(move || gone());
+    let batch = Arc::new(Batch::new(message.tasks.len(), reply, Box::new(move || given_up())));
     let mut with_sent_guest = Vec::new();
-    for (index, task) in message.tasks.iter().enumerate() {
+    for (index, task) in tasks.into_iter().enumerate() {
         let answer = Answer::Batch(Arc::clone(&batch), index);
-        match read_one(jobs, task.get(), request.caller) {
+        match task {
             Ok(task) => {
                 let id = jobs.next_id();
                 begun.lock().push(id);
                 // The attachment is the guest of those that name none.
                 if task.runtime == RuntimeKey::Wasm && task.module_named.is_none() && !request.attachment.is_empty() {
-                    with_sent_guest.push((id, task, answer));
+                    jobs.await_guest(id, task, answer);
+                    with_sent_guest.push((id, None));
                 } else {
                     begin(jobs, id, task, answer, &[]);
                 }
@@ -231,8 +236,10 @@ pub(crate) fn sandbox_remove(jobs: &Arc<Jobs>, request: Request<'_>, reply: Repl
         Ok(name) => name,
         Err(error) => return reply.error(&error),
     };
-    let (jobs, reply) = (Arc::clone(jobs), reply.later());
-    jobs.host.clone().spawn_blocking(move || match jobs.images.remove(&name) {
+    let (jobs, reply, run) = (Arc::clone(jobs), reply.later(), jobs.tools.begin());
+    let called_off = Arc::clone(&run);
+    reply.on_cancel(move || called_off.cancel());
+    jobs.host.clone().spawn_blocking(move || match jobs.images.remove(&name, &run) {
         Ok(()) => {
             jobs.pool.retire(&RuntimeKey::Sandbox(name.as_str().into()));
             reply.send(&SandboxRemoved { status: "REMOVED", image: &name });

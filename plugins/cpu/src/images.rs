@@ -2,12 +2,14 @@
 
 use crate::config::Config;
 use crate::tools::Run;
+use parking_lot::{Mutex, MutexGuard};
 use potluck_sdk::ProviderError;
 use potluck_sdk::message::cpu::SandboxImage;
 use serde::Deserialize;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 /// The image that a task gets when it does not say.
 pub(crate) const STANDARD: &str = "python";
@@ -17,6 +19,8 @@ const DESCRIPTION: &str = "image.json";
 const COMPILED_EXTENSION: &str = ".cwasm";
 /// With this code the worker's `check` tells that an image has to be compiled first.
 const NOT_COMPILED: i32 = 3;
+/// How long an install that was called off may take to end.
+const CALLED_OFF_WITHIN: Duration = Duration::from_secs(2);
 /// How deep the folders of an image are nested, at most.
 const FOLDERS_DEPTH_MAX: usize = 8;
 /// Longest name, in bytes.
@@ -37,6 +41,8 @@ pub(crate) struct Images {
     shipped: PathBuf,
     installed: PathBuf,
     own: Option<Own>,
+    /// Held by whoever installs or removes one.
+    changing: Mutex<()>,
 }
 
 /// Whether there is compiled code for an image that can be used.
@@ -62,6 +68,7 @@ impl Images {
             shipped: lib_dir.join("sandbox"),
             installed,
             own: (!packages.is_empty()).then(|| Own { folder: data_dir.join("sandbox"), packages }),
+            changing: Mutex::new(()),
         }
     }
 
@@ -130,9 +137,32 @@ impl Images {
         let places = [self.shipped.join(name), self.installed.join(name)];
         let found = places.into_iter().find(|folder| is_name(name) && folder.join(DESCRIPTION).exists());
         found.ok_or_else(|| {
-            let names: Vec<String> = self.list().into_iter().map(|image| image.name).collect();
             let advice = if name == SCIENCE { "; `potluck sandbox install science` installs it" } else { "" };
-            format!("the sandbox has no image {name:?} on this node; it has: {}{advice}", names.join(", "))
+            format!("the sandbox has no image {name:?} on this node; it has: {}{advice}", self.names().join(", "))
+        })
+    }
+
+    /// The names of all images. Looks at nothing in them: others wait while the sender of an unknown one is told.
+    fn names(&self) -> Vec<String> {
+        let own = self.own.as_ref().map(|_| STANDARD.to_owned());
+        let entries = [&self.shipped, &self.installed].into_iter().flat_map(|place| fs::read_dir(place).into_iter());
+        let found = entries.flatten().flatten().filter(|entry| entry.path().join(DESCRIPTION).exists());
+        let names = found.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let mut names: Vec<String> = own.into_iter().chain(names.filter(|name| is_name(name))).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Lets one install or remove at a time. Whoever comes meanwhile waits for one that was just called off, and for no
+    /// other: the threads that may block are few.
+    ///
+    /// # Errors
+    /// When somebody does already.
+    pub(crate) fn change(&self) -> Result<MutexGuard<'_, ()>, ProviderError> {
+        self.changing.try_lock_for(CALLED_OFF_WITHIN).ok_or_else(|| {
+            let text = "this node is installing or removing an image already; try again when it has done that";
+            ProviderError::new("image_busy", text)
         })
     }
 
@@ -165,8 +195,7 @@ impl Images {
             let wanted = entries.filter(|entry| is_wanted(&entry.file_name().to_string_lossy()));
             wanted.map(|entry| size(&entry.path(), 0)).sum::<u64>()
         };
-        // As the worker names it.
-        let is_own_code = |name: &str| name.starts_with(&description.sha256) && name.ends_with(COMPILED_EXTENSION);
+        let is_own_code = |name: &str| is_code_of(name, &description.sha256);
         let compiled_bytes = sizes(folder, &is_own_code) + sizes(&self.compiled_dir(), &is_own_code);
         let bytes = sizes(folder, &|name| !name.ends_with(COMPILED_EXTENSION));
         Some(SandboxImage {
@@ -180,18 +209,36 @@ impl Images {
         })
     }
 
-    /// Deletes an installed image.
-    pub(crate) fn remove(&self, name: &str) -> Result<(), ProviderError> {
-        if self.shipped.join(name).join(DESCRIPTION).exists() {
+    /// Deletes an installed image, with the code that was compiled of it. Waits for other nodes that change the folder.
+    pub(crate) fn remove(&self, name: &str, run: &Run) -> Result<(), ProviderError> {
+        let unknown = |text: String| ProviderError::new("image_unknown", text);
+        // It becomes part of paths.
+        if is_name(name) && self.shipped.join(name).join(DESCRIPTION).exists() {
             return Err(ProviderError::invalid(format!("the image {name} came with the node and cannot be removed")));
         }
-        self.folder(name).map_err(|text| ProviderError::new("image_unknown", text))?;
-        self.find(name).filter(|image| image.source == "installed").ok_or_else(|| {
+        self.folder(name).map_err(unknown)?;
+        let failed = |error: String| {
+            ProviderError::new(ProviderError::INTERNAL, format!("the image {name} cannot be removed: {error}"))
+        };
+        let _changing = self.change()?;
+        let _lock = run.lock_folder(&self.installed).map_err(failed)?;
+        let image = self.find(name).filter(|image| image.source == "installed").ok_or_else(|| {
             ProviderError::invalid(format!("the image {name} was not installed, so it cannot be removed"))
         })?;
-        fs::remove_dir_all(self.installed.join(name))
-            .map_err(|error| ProviderError::new(ProviderError::INTERNAL, format!("{name} cannot be removed: {error}")))
+        fs::remove_dir_all(self.installed.join(name)).map_err(|error| failed(error.to_string()))?;
+        for entry in fs::read_dir(self.compiled_dir()).into_iter().flatten().flatten() {
+            if is_code_of(&entry.file_name().to_string_lossy(), &image.sha256) {
+                // What stays is found by its name when the same image is installed again.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        Ok(())
     }
+}
+
+/// Whether a file is the compiled code of an image, as the worker names it.
+fn is_code_of(name: &str, sha256: &str) -> bool {
+    name.starts_with(sha256) && name.ends_with(COMPILED_EXTENSION)
 }
 
 /// Bytes of a file, or of all files in a folder.
@@ -218,4 +265,63 @@ fn user_folder() -> PathBuf {
     }
     let data = variable("XDG_DATA_HOME").or_else(|| Some(variable("HOME")?.join(".local/share")));
     data.unwrap_or_else(|| PathBuf::from("/var/lib")).join("potluck/images")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tools::Tools;
+
+    fn images(folder: &Path) -> Images {
+        let config =
+            Config { images_dir: folder.join("installed").to_string_lossy().into_owned(), ..Config::default() };
+        Images::new(&folder.join("lib"), &folder.join("data"), &config)
+    }
+
+    fn put(folder: &Path, sha256: &str) {
+        fs::create_dir_all(folder).unwrap();
+        let json = format!(r#"{{"description":"","sha256":"{sha256}"}}"#);
+        fs::write(folder.join(DESCRIPTION), json).unwrap();
+    }
+
+    #[test]
+    fn an_unknown_image_is_told_with_those_that_there_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let images = images(folder.path());
+        put(&folder.path().join("lib/sandbox/python"), "aa");
+        put(&folder.path().join("installed/science"), "bb");
+        put(&folder.path().join("installed/.unfinished"), "cc");
+        fs::create_dir_all(folder.path().join("installed/empty")).unwrap();
+        assert!(images.folder("nothing").unwrap_err().ends_with("it has: python, science"));
+        assert!(images.folder("science").is_ok() && images.folder("../installed/science").is_err());
+    }
+
+    #[test]
+    fn only_what_was_installed_is_removed_and_by_one_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let images = images(folder.path());
+        let run = Tools::default().begin();
+        put(&folder.path().join("lib/sandbox/python"), "aa");
+        put(&folder.path().join("lib/elsewhere"), "dd");
+        put(&folder.path().join("installed/science"), "bb");
+        let compiled = images.compiled_dir();
+        fs::create_dir_all(&compiled).unwrap();
+        fs::write(compiled.join("aa-1.cwasm"), "").unwrap();
+        fs::write(compiled.join("bb-1.cwasm"), "").unwrap();
+        for (name, expected) in [
+            ("python", "came with the node"),
+            ("../elsewhere", "no image"),
+            ("/etc", "no image"),
+            ("other", "no image"),
+        ] {
+            let error = images.remove(name, &run).unwrap_err();
+            assert!(error.message.contains(expected), "{name}: {}", error.message);
+        }
+        let changing = images.change().unwrap();
+        assert_eq!(images.remove("science", &run).unwrap_err().code, "image_busy");
+        drop(changing);
+        images.remove("science", &run).unwrap();
+        assert!(images.folder("science").is_err());
+        assert!(compiled.join("aa-1.cwasm").exists() && !compiled.join("bb-1.cwasm").exists());
+    }
 }

@@ -41,7 +41,10 @@ impl Installer<'_> {
             return Err(ProviderError::new("image_unknown", text));
         }
         let failed = |text: String| ProviderError::new("install_failed", format!("{name} is not installed: {text}"));
-        // Who else installs it is waited for, and has then done it.
+        let _changing = self.images.change()?;
+        // It may have been called off while it waited.
+        self.run.check().map_err(failed)?;
+        // Another node that installs it is waited for, and has then done it.
         let _lock = self.run.lock_folder(self.images.installed_dir()).map_err(failed)?;
         let place = self.images.installed_dir().join(name);
         // One that another version of the node has made is made anew.

@@ -5,8 +5,8 @@ mod remote;
 use crate::config::Config;
 use crate::estimates::Estimates;
 use crate::images::Images;
-use crate::job::{Answer, Ended, Job, JobId, JobState, Whereabouts, backoff};
-use crate::modules::Modules;
+use crate::job::{Answer, Ended, Job, JobId, JobState, Whereabouts, backoff, refusal_json};
+use crate::modules::{self, Module, Modules};
 use crate::placement::{Placed, Placement};
 use crate::pool::{Attempt, Failed, Pool, Stop};
 use crate::runtime::RuntimeKey;
@@ -49,6 +49,8 @@ pub(crate) struct Jobs {
 #[derive(Default)]
 struct Running {
     jobs: HashMap<JobId, Arc<Job>>,
+    /// Tasks whose guest is being kept, so that they can be cancelled meanwhile.
+    waiting: HashMap<JobId, (Task, Answer)>,
     /// Several tasks may have the same name: names are the submitters'.
     names: HashMap<String, Vec<JobId>>,
 }
@@ -98,27 +100,63 @@ impl Jobs {
 
     /// Takes in a task. The answer is given once, possibly before this returns.
     pub(crate) fn begin(self: &Arc<Jobs>, id: JobId, task: Task, answer: Answer) {
-        let arrived = Instant::now();
-        let job = Arc::new(Job {
-            id,
-            arrived,
-            deadline: arrived + task.timeout,
-            state: Mutex::new(JobState {
-                answer: Some(answer),
-                attempts: 0,
-                whereabouts: Whereabouts::Nowhere,
-                cancelled: false,
-                unable: Vec::new(),
-            }),
-            task,
-        });
+        let job = Arc::new(Job::new(id, task, answer));
+        self.running.lock().add(&job);
+        self.set_out(&job);
+    }
+
+    /// Takes note of a task whose guest is on its way to the disk: [`Jobs::guest_came`] follows.
+    pub(crate) fn await_guest(self: &Arc<Jobs>, id: JobId, task: Task, answer: Answer) {
+        let abandoned = answer.is_abandoned();
         {
             let mut running = self.running.lock();
-            running.jobs.insert(id, Arc::clone(&job));
-            running.names.entry(job.task.task_id.clone()).or_default().push(id);
+            running.names.entry(task.task_id.clone()).or_default().push(id);
+            running.waiting.insert(id, (task, answer));
         }
-        self.statistics.arrived(arrived);
-        self.launch(&job, 0);
+        if abandoned {
+            self.cancel(id);
+        }
+    }
+
+    /// Takes in a task whose guest was waited for, unless it was cancelled meanwhile.
+    pub(crate) fn guest_came(self: &Arc<Jobs>, id: JobId, module: Result<Module, modules::Refusal>) {
+        let begun = {
+            let mut running = self.running.lock();
+            let Some((mut task, answer)) = running.stop_waiting(id) else { return };
+            match module {
+                Ok(module) => {
+                    self.give_guest(&mut task, module);
+                    let job = Arc::new(Job::new(id, task, answer));
+                    running.add(&job);
+                    Ok(job)
+                }
+                Err(refusal) => Err((task, answer, refusal)),
+            }
+        };
+        match begun {
+            Ok(job) => self.set_out(&job),
+            Err((task, answer, (code, text))) => self.turn_away(&task, answer, code, &text),
+        }
+    }
+
+    /// The guest of a task is here.
+    pub(crate) fn give_guest(&self, task: &mut Task, module: Module) {
+        task.function_key = self.estimates.key(&module.sha256, &task.function);
+        task.module = Some(module);
+    }
+
+    /// Answers a task that does not become a job.
+    pub(crate) fn turn_away(&self, task: &Task, answer: Answer, code: &str, text: &str) {
+        answer.give(refusal_json(&task.task_id, task.runtime.name(), code, text, &self.own_address), Vec::new());
+    }
+
+    fn set_out(self: &Arc<Jobs>, job: &Arc<Job>) {
+        self.statistics.arrived(job.arrived);
+        // Whoever has gone before it was in the table could not find it there.
+        let abandoned = job.state.lock().answer.as_ref().is_some_and(Answer::is_abandoned);
+        if !(abandoned && self.cancel(job.id)) {
+            self.launch(job, 0);
+        }
     }
 
     /// Places and starts the next attempt. `unreachable` counts the peers that could not be reached for it.
@@ -255,7 +293,15 @@ impl Jobs {
 
     /// Stops a job wherever it is, and answers it at once. False when it is over already.
     pub(crate) fn cancel(self: &Arc<Jobs>, id: JobId) -> bool {
-        let Some(job) = self.running.lock().jobs.get(&id).map(Arc::clone) else { return false };
+        let (job, waiting) = {
+            let mut running = self.running.lock();
+            (running.jobs.get(&id).map(Arc::clone), running.stop_waiting(id))
+        };
+        if let Some((task, answer)) = waiting {
+            self.turn_away(&task, answer, outcome::CANCELLED, "Task cancelled");
+            return true;
+        }
+        let Some(job) = job else { return false };
         let whereabouts = {
             let mut state = job.state.lock();
             if state.answer.is_none() {
@@ -290,9 +336,17 @@ impl Jobs {
 
     /// Answers everything that is not in the pool, because the node stops.
     pub(crate) fn abandon_all(&self) {
-        let jobs: Vec<Arc<Job>> = self.running.lock().jobs.values().map(Arc::clone).collect();
+        let text = "the node is stopping; send the task to another peer";
+        let (jobs, waiting) = {
+            let mut running = self.running.lock();
+            let ids: Vec<JobId> = running.waiting.keys().copied().collect();
+            let waiting: Vec<(Task, Answer)> = ids.into_iter().filter_map(|id| running.stop_waiting(id)).collect();
+            (running.jobs.values().map(Arc::clone).collect::<Vec<_>>(), waiting)
+        };
+        for (task, answer) in waiting {
+            self.turn_away(&task, answer, ProviderError::NODE_STOPPING, text);
+        }
         for job in jobs {
-            let text = "the node is stopping; send the task to another peer";
             self.finish(&job, &Ended::failed(ProviderError::NODE_STOPPING, text, &self.own_address));
         }
     }
@@ -313,16 +367,48 @@ impl Jobs {
     fn forget(&self, job: &Job) {
         let mut running = self.running.lock();
         running.jobs.remove(&job.id);
-        if let Some(ids) = running.names.get_mut(&job.task.task_id) {
-            ids.retain(|id| *id != job.id);
+        running.forget_name(job.id, &job.task.task_id);
+    }
+}
+
+impl Running {
+    fn add(&mut self, job: &Arc<Job>) {
+        self.jobs.insert(job.id, Arc::clone(job));
+        self.names.entry(job.task.task_id.clone()).or_default().push(job.id);
+    }
+
+    /// Takes a task out of those that wait for their guest.
+    fn stop_waiting(&mut self, id: JobId) -> Option<(Task, Answer)> {
+        let (task, answer) = self.waiting.remove(&id)?;
+        self.forget_name(id, &task.task_id);
+        Some((task, answer))
+    }
+
+    fn forget_name(&mut self, id: JobId, task_id: &str) {
+        if let Some(ids) = self.names.get_mut(task_id) {
+            ids.retain(|other| *other != id);
             if ids.is_empty() {
-                running.names.remove(&job.task.task_id);
+                self.names.remove(task_id);
             }
         }
     }
 }
 
 impl Job {
+    /// A task that has just arrived.
+    fn new(id: JobId, task: Task, answer: Answer) -> Job {
+        let arrived = Instant::now();
+        let deadline = arrived + task.timeout;
+        let state = JobState {
+            answer: Some(answer),
+            attempts: 0,
+            whereabouts: Whereabouts::Nowhere,
+            cancelled: false,
+            unable: Vec::new(),
+        };
+        Job { id, arrived, deadline, state: Mutex::new(state), task }
+    }
+
     /// The attempt with that name at a peer is over; nothing when it was over before.
     pub(crate) fn leave(&self, remote_id: &str) -> Option<Placed> {
         let mut state = self.state.lock();

@@ -37,6 +37,7 @@ mod config;
 mod estimates;
 mod statistics;
 mod status;
+mod texts;
 
 use config::Config as Settings;
 use images::Images;

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const EXTENSION: &str = "wasm";
+/// What a guest counts for at least: its file takes a block, and the node's memory holds its name.
+const ENTRY_BYTES_MIN: u64 = 4096;
 /// Digits of a name.
 const NAME_DIGITS: usize = 64;
 
@@ -77,7 +79,7 @@ impl Modules {
             let name = path.file_stem().and_then(|name| name.to_str()).filter(|name| is_name(name));
             match name {
                 Some(name) if path.extension().is_some_and(|extension| extension == EXTENSION) => {
-                    let bytes = entry.metadata()?.len();
+                    let bytes = weight(entry.metadata()?.len());
                     state.bytes += bytes;
                     state.entries.insert(Arc::from(name), Entry { bytes, last_use: 0, tasks: 0 });
                 }
@@ -98,7 +100,9 @@ impl Modules {
         let mut state = self.state.lock();
         state.uses += 1;
         let uses = state.uses;
-        match state.entries.get_key_value(sha256).map(|(name, _)| Arc::clone(name)) {
+        let known = state.entries.get_key_value(sha256).map(|(name, _)| Arc::clone(name));
+        // Somebody may have cleared the folder away; then it is sent again.
+        match known.filter(|_| self.path(sha256).exists()) {
             Some(name) => {
                 if let Some(entry) = state.entries.get_mut(&name) {
                     entry.last_use = uses;
@@ -123,19 +127,18 @@ impl Modules {
             |error: std::io::Error| (outcome::RUNTIME_UNAVAILABLE, format!("the guest cannot be kept: {error}"));
         let temporary = self.write(&name, bytes).map_err(failed)?;
         let mut state = self.state.lock();
-        let length = bytes.len() as u64;
-        if state.entries.contains_key(name.as_str()) {
-            // Somebody else has sent it meanwhile.
+        let bytes = weight(bytes.len() as u64);
+        // Somebody else may have sent it meanwhile, or its file has gone: it has its place already.
+        let is_counted = state.entries.contains_key(name.as_str());
+        let room = if is_counted { Ok(()) } else { self.make_room(&mut state, bytes) };
+        let placed = room.and_then(|()| fs::rename(&temporary, self.path(&name)).map_err(failed));
+        if let Err(refusal) = placed {
             let _ = fs::remove_file(&temporary);
-        } else {
-            let placed = self.make_room(&mut state, length);
-            let placed = placed.and_then(|()| fs::rename(&temporary, self.path(&name)).map_err(failed));
-            if let Err(refusal) = placed {
-                let _ = fs::remove_file(&temporary);
-                return Err(refusal);
-            }
-            state.entries.insert(Arc::from(name.as_str()), Entry { bytes: length, last_use: 0, tasks: 0 });
-            state.bytes += length;
+            return Err(refusal);
+        }
+        if !is_counted {
+            state.entries.insert(Arc::from(name.as_str()), Entry { bytes, last_use: 0, tasks: 0 });
+            state.bytes += bytes;
         }
         drop(state);
         self.find(&name)
@@ -174,6 +177,10 @@ impl Modules {
     }
 }
 
+fn weight(bytes: u64) -> u64 {
+    bytes.max(ENTRY_BYTES_MIN)
+}
+
 /// What a guest is called.
 pub(crate) fn name_of(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
@@ -191,7 +198,7 @@ mod tests {
     #[test]
     fn what_is_not_needed_makes_room_and_what_is_needed_stays() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Arc::new(Modules::open(folder.path(), 10).unwrap());
+        let store = Arc::new(Modules::open(folder.path(), 2 * ENTRY_BYTES_MIN).unwrap());
         let first = store.keep(b"first").unwrap();
         assert_eq!(first.sha256.as_ref(), name_of(b"first"));
         drop(store.keep(b"2nd").unwrap());
@@ -202,7 +209,28 @@ mod tests {
         drop(third);
         assert!(store.keep(b"new").is_ok());
         // Another run finds what was kept.
-        let again = Arc::new(Modules::open(folder.path(), 10).unwrap());
+        let again = Arc::new(Modules::open(folder.path(), 2 * ENTRY_BYTES_MIN).unwrap());
         assert_eq!(again.find(&first.sha256).unwrap().read().unwrap(), b"first");
+    }
+
+    #[test]
+    fn small_guests_count_for_a_block_each() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Modules::open(folder.path(), 4 * ENTRY_BYTES_MIN).unwrap());
+        for number in 0..20_u8 {
+            drop(store.keep(&[number]).unwrap());
+        }
+        assert_eq!((store.state.lock().entries.len(), fs::read_dir(folder.path()).unwrap().count()), (4, 4));
+    }
+
+    #[test]
+    fn a_guest_whose_file_has_gone_is_missing_until_it_is_sent_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Modules::open(folder.path(), 4 * ENTRY_BYTES_MIN).unwrap());
+        let needed = store.keep(b"guest").unwrap();
+        fs::remove_file(store.path(&needed.sha256)).unwrap();
+        assert_eq!(store.find(&needed.sha256).unwrap_err().0, outcome::MODULE_UNKNOWN);
+        assert_eq!(store.keep(b"guest").unwrap().read().unwrap(), b"guest");
+        assert_eq!(store.state.lock().bytes, ENTRY_BYTES_MIN);
     }
 }

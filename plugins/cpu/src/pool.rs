@@ -5,14 +5,17 @@
 //! worker's socket, and its result from the supervisor thread straight to whoever waits. Nobody is called while the lock
 //! is held: what is finished is collected in [`Effects`] and told afterwards.
 
+mod channel;
 mod dispatch;
 mod lane;
 mod process;
 mod scratch;
+mod stop;
 mod supervisor;
 mod worker;
 
 pub(crate) use lane::{LaneReport, Phase, missing_protections};
+pub(crate) use stop::Stop;
 pub(crate) use supervisor::{Links, start};
 
 use crate::runtime::{RuntimeKey, Runtimes};
@@ -121,25 +124,6 @@ impl Outcome {
         let files = Files::default();
         Outcome { verdict: Err(failed), seconds, stdout, stderr, started: true, deterministic: None, files }
     }
-}
-
-/// Why an attempt is stopped from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stop {
-    /// Its wall time is over.
-    Timeout,
-    /// Somebody cancelled it.
-    Cancelled,
-    /// It has used its processor time.
-    CpuLimit,
-    /// It has printed too much.
-    OutputLimit,
-    /// It has written too many or too large files.
-    ScratchLimit,
-    /// It has started too many threads.
-    ThreadLimit,
-    /// The node stops.
-    NodeStopping,
 }
 
 /// Sizes of the pool.
@@ -366,11 +350,19 @@ impl Pool {
         let _ = self.waker.wake();
     }
 
-    /// Lets a runtime's workers go when they are idle; the next attempt gets new ones.
+    /// Lets a runtime's workers go, those that are busy once they have ended what they have begun; the next attempt gets
+    /// new ones.
     pub(crate) fn retire(&self, key: &RuntimeKey) {
+        let now = Instant::now();
+        let mut effects = Effects::default();
         let mut state = self.state.lock();
-        for worker in state.workers.values_mut().filter(|worker| worker.runtime == *key && worker.sent.is_empty()) {
-            worker.kill();
+        let own = state.workers.values_mut().filter(|worker| worker.runtime == *key && !worker.doomed);
+        let retired = own.map(|worker| {
+            worker.retire();
+            worker.id
+        });
+        for id in retired.collect::<Vec<_>>() {
+            state.take_back(id, now);
         }
         if let Some(lane) = state.lanes.get_mut(key)
             && lane.queue.len() == 0
@@ -378,6 +370,10 @@ impl Pool {
             lane.phase = Phase::Asleep;
             lane.spawns_wanted = 0;
         }
+        state.dispatch(now, &mut effects);
+        drop(state);
+        effects.happen();
+        let _ = self.waker.wake();
     }
 
     /// Refuses new attempts and answers those that wait; gives those that run some time to end, then stops them.
@@ -415,7 +411,7 @@ impl Pool {
 impl State {
     fn refusal(&mut self, attempt: &Attempt, now: Instant) -> Option<Failed> {
         if self.stopping {
-            return Some(stop_failure(Stop::NodeStopping, attempt));
+            return Some(stop::failure(Stop::NodeStopping, attempt));
         }
         if let Some(lane) = self.lanes.get_mut(&attempt.runtime) {
             if let Phase::Unavailable(reason, since) = &lane.phase {
@@ -537,81 +533,5 @@ impl State {
         }
         self.touch(!entry.attempt.confidential, now);
         effects.finished.push((entry.attempt.done, outcome));
-    }
-
-    /// Stops an attempt wherever it is. False when it is over, or its report is on its way.
-    fn stop(&mut self, id: AttemptId, reason: Stop, now: Instant, effects: &mut Effects) -> bool {
-        let Some(entry) = self.attempts.get(&id) else { return false };
-        let failed = stop_failure(reason, &entry.attempt);
-        let Place::Sent(worker_id) = entry.place else {
-            self.dequeue(id);
-            self.finish(id, Outcome::not_run(failed), now, effects);
-            return true;
-        };
-        let Some(worker) = self.workers.get_mut(&worker_id) else { return false };
-        let Some(index) = worker.sent.iter().position(|sent| sent.attempt == Some(id)) else { return false };
-        if worker.revoke(index).is_some() {
-            if index == 0 {
-                worker.must_report(reason, now);
-            }
-            self.finish(id, Outcome::not_run(failed), now, effects);
-            return true;
-        }
-        // Before it is condemned: a worker that stops it by itself clears its output.
-        let output = worker.output();
-        if !worker.condemn(index) {
-            // It has just ended by itself, unless it only says so.
-            worker.must_report(reason, now);
-            return false;
-        }
-        let seconds = (now - worker.sent[index].head_since).as_secs_f64();
-        worker.sent[index].attempt = None;
-        if worker.stops_orders {
-            worker.must_report(reason, now);
-        } else {
-            worker.kill();
-            self.take_back(worker_id);
-        }
-        self.finish(id, Outcome::stopped(failed, seconds, output), now, effects);
-        true
-    }
-
-    /// Puts everything that a worker was sent and has not begun back into the queue, at its old place.
-    fn take_back(&mut self, worker_id: WorkerId) {
-        let Some(worker) = self.workers.get_mut(&worker_id) else { return };
-        let revoked: Vec<AttemptId> = (0..worker.sent.len()).filter_map(|index| worker.revoke(index)).collect();
-        for id in revoked {
-            self.enqueue(id);
-        }
-    }
-}
-
-fn stop_failure(reason: Stop, attempt: &Attempt) -> Failed {
-    match reason {
-        Stop::Timeout => Failed::new(outcome::TIMEOUT, "Task execution timeout"),
-        Stop::Cancelled => Failed::new(outcome::CANCELLED, "Task cancelled"),
-        Stop::CpuLimit => {
-            let limit = attempt.limits.cpu_seconds.unwrap_or_default();
-            Failed::new(
-                outcome::CPU_LIMIT,
-                format!("the task used more processor time than its limit of {limit} seconds"),
-            )
-        }
-        Stop::OutputLimit => {
-            let limit = attempt.limits.output_bytes;
-            Failed::new(outcome::OUTPUT_LIMIT, format!("the task printed more than its limit of {limit} bytes"))
-        }
-        Stop::ScratchLimit => Failed::new(
-            outcome::SCRATCH_LIMIT,
-            "the task wrote more files than it may (scratch_limit_bytes in [plugins.cpu])",
-        ),
-        Stop::ThreadLimit => Failed::new(
-            outcome::THREAD_LIMIT,
-            format!("the task has more than the {} threads that it may have", dispatch::THREADS_MAX),
-        ),
-        Stop::NodeStopping => Failed::new(
-            potluck_sdk::ProviderError::NODE_STOPPING,
-            "the node is stopping; send the task to another peer",
-        ),
     }
 }

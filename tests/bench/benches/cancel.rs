@@ -6,43 +6,71 @@ use crate::client::{Client, frame};
 use crate::node::{Node, cpu_plugins};
 use crate::report::{Budget, Figure, Report, Unit};
 use crate::samples::{milliseconds, percentile};
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-const REPETITIONS: usize = 30;
+const REPETITIONS: usize = 20;
 const P99_BUDGET_MILLISECONDS: f64 = 50.0;
 /// Long enough for the task to be running when its time is over.
 const TIMEOUT: Duration = Duration::from_millis(150);
-const ENDLESS: &str = "def main():\n    while True:\n        pass\n";
 const TRIVIAL: &str = "def main():\n    return 25\n";
+/// A guest that never ends, and one whose result is 25.
+const ENDLESS_GUEST: &str =
+    "(module (memory (export \"memory\") 1) (func (export \"_start\") (loop $again (br $again))))";
+const TRIVIAL_GUEST: &str = r#"(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\10\00\00\00\02\00\00\00")
+  (data (i32.const 16) "25")
+  (func (export "_start") (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 32)))))"#;
+
+/// What does not end by itself, and why that is hard to stop.
+const ENDLESS: [(&str, &str, &str); 6] = [
+    ("python", "a loop", "def main():\n    while True:\n        pass\n"),
+    ("sandbox", "a loop", "def main():\n    while True:\n        pass\n"),
+    ("sandbox", "a regular expression", "import re\ndef main():\n    re.match('(a+)+$', 'a' * 60 + 'b')\n"),
+    ("sandbox", "a giant integer", "def main():\n    return 3 ** (3 ** 20)\n"),
+    ("sandbox", "a sleep", "import time\ndef main():\n    time.sleep(60)\n"),
+    (
+        "sandbox",
+        "a loop that catches everything",
+        "def main():\n    while True:\n        try:\n            while True: pass\n        except BaseException: pass\n",
+    ),
+];
 
 pub(crate) fn run(setup: &Setup) -> Result<Report> {
     let node = Node::start(setup, &cpu_plugins(setup, "workers = 1"))?;
-    let mut cell = Cell { victim: node.client()?, waiting: node.client()?, control: node.client()? };
-    // The submitter's own worker, beside the spare.
-    cell.waiting.request(&json!({ "type": "CPU_TASK", "program": TRIVIAL }))?;
+    let mut control = node.client()?;
+    let (endless_guest, trivial_guest) = (bring(&mut control, ENDLESS_GUEST)?, bring(&mut control, TRIVIAL_GUEST)?);
+    let guest = |sha256: &str| json!({ "type": "CPU_TASK", "runtime": "wasm", "module_sha256": sha256 });
+    let program = |runtime: &str, program: &str| json!({ "type": "CPU_TASK", "runtime": runtime, "program": program });
+    let mut cases: Vec<(String, Value, Value)> = ENDLESS
+        .iter()
+        .map(|(runtime, what, text)| (format!("{runtime}, {what}"), program(runtime, text), program(runtime, TRIVIAL)))
+        .collect();
+    cases.push(("wasm, a loop".to_owned(), guest(&endless_guest), guest(&trivial_guest)));
 
-    let [mut cancel_answer, mut cancel_free, mut timeout_answer, mut timeout_free] = [const { Vec::new() }; 4];
-    for repetition in 0..REPETITIONS {
-        setup.interrupt.check()?;
-        let freed = cell.cancel(repetition)?;
-        cancel_answer.push(freed.answered);
-        cancel_free.push(freed.free);
-        let freed = cell.time_out()?;
-        timeout_answer.push(freed.answered);
-        timeout_free.push(freed.free);
-    }
     let mut figures = Vec::new();
-    for (what, samples) in [
-        ("cancellation to answer", &cancel_answer),
-        ("cancellation to the next task's result", &cancel_free),
-        ("deadline to answer", &timeout_answer),
-        ("deadline to the next task's result", &timeout_free),
-    ] {
-        for (word, share) in [("p50", 0.50), ("p99", 0.99)] {
-            let figure = Figure::new(format!("{what}, {word}"), Unit::Milliseconds, percentile(samples, share));
-            let is_judged = word == "p99" && what.ends_with("result");
+    for (name, endless, trivial) in cases {
+        let mut cell = Cell::new(&node, endless, trivial)?;
+        let [mut cancel_answer, mut cancel_free, mut timeout_answer, mut timeout_free] = [const { Vec::new() }; 4];
+        for repetition in 0..REPETITIONS {
+            setup.interrupt.check()?;
+            let freed = cell.cancel(repetition)?;
+            cancel_answer.push(freed.answered);
+            cancel_free.push(freed.free);
+            let freed = cell.time_out()?;
+            timeout_answer.push(freed.answered);
+            timeout_free.push(freed.free);
+        }
+        for (what, samples, is_judged) in [
+            ("cancellation to answer", &cancel_answer, false),
+            ("cancellation to the next task's result", &cancel_free, true),
+            ("deadline to answer", &timeout_answer, false),
+            ("deadline to the next task's result", &timeout_free, true),
+        ] {
+            let figure = Figure::new(format!("{name}: {what}, p99"), Unit::Milliseconds, percentile(samples, 0.99));
             figures.push(if is_judged { figure.budget(Budget::ValueBelow(P99_BUDGET_MILLISECONDS)) } else { figure });
         }
     }
@@ -55,11 +83,26 @@ pub(crate) fn run(setup: &Setup) -> Result<Report> {
     })
 }
 
+/// Sends a guest to the node, and returns its name.
+fn bring(client: &mut Client, text: &str) -> Result<String> {
+    let guest = wat::parse_str(text)?;
+    let message = json!({ "type": "CPU_TASK", "runtime": "wasm", "timeout": 1, "attachment": guest.len() }).to_string();
+    let mut request = frame(&message);
+    request.extend(guest);
+    client.send(&request)?;
+    let reply: Value = serde_json::from_str(&client.receive()?)?;
+    reply["module_sha256"].as_str().map(str::to_owned).with_context(|| format!("the guest is answered with {reply}"))
+}
+
 /// Connections to a node with one slot.
 struct Cell {
     victim: Client,
     waiting: Client,
     control: Client,
+    endless: Value,
+    trivial: Value,
+    /// Worker processes that are there when all is at rest.
+    processes: u64,
 }
 
 /// In milliseconds, from the moment when the task should have stopped.
@@ -69,10 +112,29 @@ struct Freed {
 }
 
 impl Cell {
+    fn new(node: &Node, endless: Value, trivial: Value) -> Result<Cell> {
+        let (victim, waiting, control) = (node.client()?, node.client()?, node.client()?);
+        let mut cell = Cell { victim, waiting, control, endless, trivial, processes: 0 };
+        // The submitter's own worker, beside the spare.
+        cell.waiting.request(&cell.trivial)?;
+        // The number of processes stands still when the last one is ready.
+        let mut seen = (0, 0);
+        while seen.1 < 25 {
+            let status = cell.control.request(&json!({ "type": "STATUS" }))?;
+            let processes = status["executor"]["worker_processes"].as_u64().unwrap_or(0);
+            seen = if processes == seen.0 { (processes, seen.1 + 1) } else { (processes, 0) };
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        cell.processes = seen.0;
+        Ok(cell)
+    }
+
     fn cancel(&mut self, repetition: usize) -> Result<Freed> {
         self.rest()?;
         let task_id = format!("endless-{repetition}");
-        self.victim.send(&frame(&json!({ "type": "CPU_TASK", "task_id": task_id, "program": ENDLESS }).to_string()))?;
+        let mut message = self.endless.clone();
+        message["task_id"] = task_id.as_str().into();
+        self.victim.send(&frame(&message.to_string()))?;
         self.queue_another()?;
         let cancel = frame(&json!({ "type": "CANCEL_TASK", "task_id": task_id }).to_string());
         let begun = Instant::now();
@@ -85,7 +147,8 @@ impl Cell {
 
     fn time_out(&mut self) -> Result<Freed> {
         self.rest()?;
-        let message = json!({ "type": "CPU_TASK", "program": ENDLESS, "timeout": TIMEOUT.as_secs_f64() });
+        let mut message = self.endless.clone();
+        message["timeout"] = TIMEOUT.as_secs_f64().into();
         let deadline = Instant::now() + TIMEOUT;
         self.victim.send(&frame(&message.to_string()))?;
         self.queue_another()?;
@@ -95,7 +158,7 @@ impl Cell {
     /// Waits until the endless task runs, and lets another one wait behind it.
     fn queue_another(&mut self) -> Result<()> {
         self.until("the endless task runs", |status| status["scheduler"]["stats"]["active_tasks"] == 1)?;
-        self.waiting.send(&frame(&json!({ "type": "CPU_TASK", "program": TRIVIAL }).to_string()))?;
+        self.waiting.send(&frame(&self.trivial.to_string()))?;
         self.until("another task waits", |status| status["scheduler"]["stats"]["queue_size"] == 1)?;
         // Behind the time in which the node still takes the endless task for a short one.
         std::thread::sleep(Duration::from_millis(30));
@@ -112,10 +175,11 @@ impl Cell {
         Ok(Freed { answered, free })
     }
 
-    /// Waits until a worker and a spare are up again: one stop is measured, not the pace of many.
+    /// Waits until all workers are up again: one stop is measured, not the pace of many.
     fn rest(&mut self) -> Result<()> {
-        self.until("a worker and a spare are ready", |status| {
-            status["executor"]["worker_processes"] == 2 && status["scheduler"]["stats"]["active_tasks"] == 0
+        let processes = self.processes;
+        self.until("all workers are ready", |status| {
+            status["executor"]["worker_processes"] == processes && status["scheduler"]["stats"]["active_tasks"] == 0
         })
     }
 

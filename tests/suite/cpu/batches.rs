@@ -90,3 +90,29 @@ fn tasks_of_a_batch_can_be_cancelled_by_name() {
     assert_eq!(reply["results"][0]["result"], 1);
     assert_eq!(reply["results"][1]["code"], "cancelled");
 }
+
+#[test]
+fn a_batch_whose_answer_is_too_large_runs_no_further() {
+    let node = TestNode::peer().cpu("workers = 2").start();
+    let large = "def main(): return 'x' * 8_000_000";
+    let mut tasks = vec![json!({ "program": large }); 3];
+    // They would outlive the test.
+    tasks.extend(vec![json!({ "program": ENDLESS, "timeout": 3600 }); 20]);
+    let reply = node.call(json!({ "type": "BATCH_TASK", "tasks": tasks }));
+    assert_eq!(reply["code"], "reply_too_large", "{:.300}", reply.to_string());
+    node.wait_for_tasks(0, 0);
+    node.check_serving();
+}
+
+#[test]
+fn a_batch_whose_client_has_gone_is_called_off() {
+    let node = TestNode::peer().cpu("workers = 1").start();
+    node.check_serving();
+    let mut wire = node.wire();
+    let tasks = vec![json!({ "program": ENDLESS, "timeout": 3600 }); 2000];
+    wire.send(json!({ "type": "BATCH_TASK", "tasks": tasks }));
+    drop(wire);
+    // What is sent afterwards waits behind whatever is left of it.
+    node.check_serving();
+    node.wait_for_tasks(0, 0);
+}

@@ -1,6 +1,8 @@
 //! The science image, installed as a user would. It is kept in the folder that `$POTLUCK_IMAGES` names, since it takes
 //! minutes to make.
 
+mod hostile;
+
 use super::{assert_failed, shown};
 use potluck_tests::{NodeBuilder, TestNode, sandboxed, wait_for, with};
 use serde_json::{Value, json};

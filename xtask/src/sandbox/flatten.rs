@@ -28,7 +28,7 @@ pub(crate) fn flatten(component: &[u8]) -> Result<Vec<u8>> {
     resolve.worlds[world].exports.retain(|_, item| matches!(item, WorldItem::Function(_)));
     let parts = parts::read(component)?;
     let linker = Linker::new(&parts)?;
-    let mut module = merge::merge(&linker, &merge::Imports::of_world(&resolve, world))?;
+    let mut module = merge::merge(&linker, &merge::Names::of_world(&resolve, world))?;
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
     ComponentEncoder::default()
         .validate(true)

@@ -6,9 +6,11 @@ use crate::placement::Placed;
 use crate::pool::{Failed, Files};
 use crate::runtime::RuntimeKey;
 use crate::task::next_number;
+use crate::texts;
 use potluck_sdk::message::cpu::{CancelTask, CpuResult, CpuTask, outcome};
 use potluck_sdk::message::to_json;
 use potluck_sdk::{ProviderError, Response};
+use potluck_worker_protocol::{is_file_name, may_come_back};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
@@ -117,14 +119,13 @@ fn finished(
     attachment: Vec<u8>,
     unreachable: u32,
 ) {
-    let owned = |text: &Option<Cow<'_, str>>| text.as_deref().map(str::to_owned);
+    // It cannot have run for longer than it was known here.
+    let execution_seconds = result.execution_time.clamp(0.0, job.arrived.elapsed().as_secs_f64());
     let verdict = match (&result.error, result.result) {
-        (Some(error), _) => Err(Failed {
-            code: Cow::Owned(owned(&result.code).unwrap_or_else(|| outcome::TASK_FAILED.to_owned())),
-            error: error.clone().into_owned(),
-            error_type: owned(&result.error_type),
-            traceback: owned(&result.traceback),
-        }),
+        (Some(error), _) => {
+            let code = result.code.clone().unwrap_or(Cow::Borrowed(outcome::TASK_FAILED));
+            Err(texts::failed(code, error.clone(), result.error_type.clone(), result.traceback.clone()))
+        }
         (None, Some(value)) => Ok(value.to_owned()),
         // JSON null arrives as nothing.
         (None, None) => Ok(potluck_sdk::message::RawValue::NULL.to_owned()),
@@ -137,13 +138,13 @@ fn finished(
         return;
     }
     if verdict.is_ok() {
-        jobs.estimates.learn(job.task.function_key, result.execution_time.clamp(0.0, 1e7));
+        jobs.estimates.learn(job.task.function_key, execution_seconds);
     }
     let ended = Ended {
         verdict,
-        execution_seconds: result.execution_time.clamp(0.0, 1e7),
-        stdout: result.stdout.clone().into_owned(),
-        stderr: result.stderr.clone().into_owned(),
+        execution_seconds,
+        stdout: texts::printed(result.stdout.clone()),
+        stderr: texts::printed(result.stderr.clone()),
         executed_by: placed.address.clone(),
         runtime: Some(result.runtime.chars().take(16).collect()),
         deterministic: result.deterministic,
@@ -152,11 +153,16 @@ fn finished(
     jobs.ended(job, ended, result.attempts > 0);
 }
 
-/// The files of a peer's result; none when the peer miscounts.
+/// The files of a peer's result; none when the peer miscounts, or calls them what no worker would.
 fn files(result: &CpuResult<'_>, bytes: Vec<u8>) -> Files {
-    let list: Vec<(String, usize)> = result.files.iter().map(|file| (file.name.to_string(), file.bytes)).collect();
-    let announced = list.iter().try_fold(0_usize, |sum, (_, bytes)| sum.checked_add(*bytes));
-    if announced == Some(bytes.len()) { Files { list, bytes } } else { Files::default() }
+    let announced = result.files.iter().try_fold(0_usize, |sum, file| sum.checked_add(file.bytes));
+    let is_sound = announced == Some(bytes.len())
+        && may_come_back(result.files.iter().map(|file| file.bytes))
+        && result.files.iter().all(|file| is_file_name(&file.name));
+    if !is_sound {
+        return Files::default();
+    }
+    Files { list: result.files.iter().map(|file| (file.name.to_string(), file.bytes)).collect(), bytes }
 }
 
 /// Whether a peer did not begin a task, so that it can go elsewhere at no loss.

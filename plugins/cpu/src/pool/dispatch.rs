@@ -1,7 +1,7 @@
 //! Which attempt goes to which worker, and when.
 
 use super::worker::Worker;
-use super::{AttemptId, Effects, Outcome, Phase, Place, State, Stop, WorkerId, stop_failure};
+use super::{AttemptId, Effects, Outcome, Phase, Place, State, Stop, WorkerId};
 use crate::runtime::RuntimeKey;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,6 +14,11 @@ const WATCHED_AFTER: Duration = Duration::from_millis(15);
 /// Threads that a task may have: those of libraries that use all cores of a large machine, and far from all that there may
 /// be in a system.
 pub(super) const THREADS_MAX: u64 = 256;
+/// Memory that a worker which stops orders itself may take beside its task's own: to compile a guest, for what it prints
+/// and hands back. One that takes more is too busy to notice.
+const MEMORY_BESIDE_BYTES: u64 = 512 << 20;
+/// How long a worker may take until it takes orders: some read a hundred megabytes of code from a cold disk.
+pub(super) const READY_PATIENCE: Duration = Duration::from_secs(60);
 /// Processor time that a worker may use while it has nothing to do, between two looks.
 const IDLE_CPU_SECONDS_MAX: f64 = 0.5;
 /// Stands for all submitters, whose tasks cannot meet in a worker.
@@ -35,7 +40,7 @@ impl State {
         }
         let keys: Vec<RuntimeKey> = self.lanes.keys().cloned().collect();
         for key in keys {
-            self.want_workers(&key);
+            self.want_workers(&key, now);
         }
     }
 
@@ -143,14 +148,15 @@ impl State {
 
     /// Keeps enough workers: one for each slot that serve everybody, or some without a submitter, as far as there may be
     /// processes.
-    fn want_workers(&mut self, key: &RuntimeKey) {
+    fn want_workers(&mut self, key: &RuntimeKey, now: Instant) {
         let sizes = self.sizes;
         let Some(lane) = self.lanes.get_mut(key) else { return };
-        if self.stopping || lane.phase != Phase::Ready {
+        if self.stopping || lane.phase != Phase::Ready || lane.spawn_after.is_some_and(|after| now < after) {
             lane.spawns_wanted = 0;
             return;
         }
-        let alive = self.workers.values().filter(|worker| worker.runtime == *key && !worker.doomed);
+        let own = self.workers.values().filter(|worker| worker.runtime == *key);
+        let alive = own.filter(|worker| !worker.doomed && !worker.is_retiring);
         let (alive, spares) =
             alive.fold((0, 0), |(alive, spares), worker| (alive + 1, spares + usize::from(worker.submitter.is_none())));
         lane.spawns_wanted = if lane.runtime.is_shared() {
@@ -175,6 +181,13 @@ impl State {
         let mut stuck: Vec<WorkerId> = Vec::new();
         let mut deaf: Vec<(WorkerId, Stop)> = Vec::new();
         for worker in self.workers.values_mut() {
+            if worker.is_retiring && worker.sent.is_empty() && !worker.doomed {
+                worker.kill();
+            }
+            if !worker.ready && !worker.doomed && worker.started + READY_PATIENCE <= now {
+                // As if it had ended by itself, which counts as a start that has failed.
+                worker.hang_up();
+            }
             if let Some((by, reason)) = worker.stop_by
                 && by <= now
                 && !worker.doomed
@@ -190,11 +203,15 @@ impl State {
             if ran < WATCHED_AFTER || worker.doomed {
                 continue;
             }
-            let limits = &entry.attempt.limits;
+            let limits = entry.attempt.limits;
             let attempt = head.attempt;
             let cpu_seconds_before = head.cpu_seconds_before;
             if worker.threads() > THREADS_MAX {
                 over.extend(attempt.map(|id| (id, Stop::ThreadLimit)));
+            } else if worker.stops_orders
+                && worker.memory_bytes_taken() > limits.memory_bytes.saturating_add(MEMORY_BESIDE_BYTES)
+            {
+                over.extend(attempt.map(|id| (id, Stop::MemoryLimit)));
             } else if worker.output_bytes() > limits.output_bytes {
                 over.extend(attempt.map(|id| (id, Stop::OutputLimit)));
             } else if let Some(limit) = limits.cpu_seconds
@@ -210,7 +227,7 @@ impl State {
             self.stop(id, reason, now, effects);
         }
         for worker in stuck {
-            self.take_back(worker);
+            self.take_back(worker, now);
         }
     }
 
@@ -223,13 +240,15 @@ impl State {
     /// The files of a worker were too many or too large: stops the task that runs there, or ends the worker with them.
     pub(super) fn has_too_many_files(&mut self, id: WorkerId, now: Instant, effects: &mut Effects) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        match worker.sent.front().and_then(|sent| sent.attempt) {
+        // One that has not begun has written nothing.
+        let running = worker.sent.front().filter(|sent| worker.has_started(sent.slot));
+        match running.and_then(|sent| sent.attempt) {
             Some(attempt) => {
                 self.stop(attempt, Stop::ScratchLimit, now, effects);
             }
             None => {
                 worker.kill();
-                self.take_back(id);
+                self.take_back(id, now);
             }
         }
     }
@@ -242,19 +261,5 @@ impl State {
                 worker.kill();
             }
         }
-    }
-
-    /// Ends a worker that has not reported what it had to, and answers for the order that it is busy with.
-    fn end_deaf(&mut self, id: WorkerId, reason: Stop, now: Instant, effects: &mut Effects) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        let output = worker.output();
-        let head = worker.sent.front_mut().and_then(|sent| Some((sent.attempt.take()?, sent.head_since)));
-        worker.kill();
-        self.take_back(id);
-        let Some((attempt, since)) = head else { return };
-        let Some(failed) = self.attempts.get(&attempt).map(|entry| stop_failure(reason, &entry.attempt)) else {
-            return;
-        };
-        self.finish(attempt, Outcome::stopped(failed, (now - since).as_secs_f64(), output), now, effects);
     }
 }

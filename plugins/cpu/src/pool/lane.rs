@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// The protections without which others' work is not taken.
-const NEEDED: [&str; 3] = ["landlock", "no_new_privs", "seccomp"];
+const NEEDED: [&str; 4] = ["landlock", "no_new_privs", "rlimits", "seccomp"];
 
 /// One runtime's attempts and workers.
 pub(super) struct Lane {
@@ -17,6 +17,8 @@ pub(super) struct Lane {
     pub(super) phase: Phase,
     /// Workers that the supervisor should start.
     pub(super) spawns_wanted: usize,
+    /// None is started before: the last one could not be.
+    pub(super) spawn_after: Option<Instant>,
     /// Workers that ended before they were ready, in a row.
     pub(super) failed_starts: u32,
     /// What the last worker said of itself.
@@ -54,6 +56,7 @@ impl Lane {
             queue: ReadyQueue::new(algorithm),
             phase: Phase::Asleep,
             spawns_wanted: 0,
+            spawn_after: None,
             failed_starts: 0,
             description: String::new(),
             protections: Vec::new(),

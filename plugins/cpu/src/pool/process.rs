@@ -23,6 +23,18 @@ pub(super) fn cpu_seconds(pid: u32) -> f64 {
     fields.filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / TICKS_PER_SECOND
 }
 
+/// Memory that a process has for itself alone, in bytes, swapped out or not: what is only mapped from files, such as an
+/// image's code, is everybody's.
+pub(super) fn own_memory_bytes(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    // Lines such as `RssAnon:     1234 kB`.
+    let kibibytes = status.lines().filter_map(|line| {
+        let amount = line.strip_prefix("RssAnon:").or_else(|| line.strip_prefix("VmSwap:"))?;
+        amount.trim_ascii().strip_suffix(" kB")?.parse::<u64>().ok()
+    });
+    kibibytes.sum::<u64>().saturating_mul(1024)
+}
+
 /// Threads of a process.
 pub(super) fn threads(pid: u32) -> u64 {
     // A folder for each, beside its own name and its parent's.
@@ -78,4 +90,18 @@ fn is_running(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
     state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_was_written_to_counts() {
+        let taken = std::hint::black_box(vec![1_u8; 64 << 20]);
+        let bytes = own_memory_bytes(std::process::id());
+        // The kernel counts in some pages at a time.
+        assert!(bytes >= taken.len() as u64 - (4 << 20), "{bytes}");
+        assert_eq!(own_memory_bytes(u32::MAX), 0);
+    }
 }

@@ -3,12 +3,10 @@
 //! A task may have made a million files, a tree that is deeper than any path, and folders that nobody may enter. So
 //! looking stops early, and nothing here recurses deeper than a few levels.
 
-use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, StatxFlags, chmodat, openat, renameat_with, statx, unlinkat,
-};
-use rustix::io::Errno;
+use potluck_worker_protocol::remove_folder;
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, StatxFlags, openat, statx};
 use std::collections::BTreeSet;
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -96,7 +94,7 @@ impl Remover {
         let (folders, received) = channel::<PathBuf>();
         let work = move || {
             for folder in received {
-                remove(&folder);
+                remove_folder(&folder);
             }
         };
         std::thread::Builder::new().name("cpu-scratch".to_owned()).spawn(work)?;
@@ -108,50 +106,6 @@ impl Remover {
         // It receives as long as this exists.
         let _ = self.folders.send(folder);
     }
-}
-
-/// Removes a folder and everything in it, as far as that is possible. Nobody may use it any more.
-pub(super) fn remove(folder: &Path) {
-    let Ok(top) = open_folder(CWD, folder) else { return };
-    let mut fresh = 0_u64;
-    let mut folders = empty(&top, &top, &mut fresh);
-    // Folders within folders come to the top one, so that no tree is too deep.
-    while let Some(name) = folders.pop() {
-        if let Ok(inner) = open_folder(&top, &name) {
-            folders.extend(empty(&inner, &top, &mut fresh));
-        }
-        let _ = unlinkat(&top, &name, AtFlags::REMOVEDIR);
-    }
-    let _ = unlinkat(CWD, folder, AtFlags::REMOVEDIR);
-}
-
-/// Removes the files of a folder, and moves its folders to `top`; returns their names there.
-fn empty(folder: &OwnedFd, top: &OwnedFd, fresh: &mut u64) -> Vec<CString> {
-    let mut folders = Vec::new();
-    let Ok(entries) = Dir::read_from(folder) else { return folders };
-    // A folder that changes while it is read may be read in part or twice.
-    let names: Vec<CString> = entries.flatten().map(|entry| entry.file_name().to_owned()).collect();
-    for name in names.iter().filter(|name| !is_dots(name)) {
-        match unlinkat(folder, name, AtFlags::empty()) {
-            Err(Errno::ISDIR | Errno::PERM) => {}
-            _ => continue,
-        }
-        // A folder that must not be written to cannot be moved, nor one that must not be read be emptied.
-        let _ = chmodat(folder, name, Mode::RWXU, AtFlags::empty());
-        loop {
-            *fresh += 1;
-            let Ok(free) = CString::new(format!(".{fresh}")) else { break };
-            match renameat_with(folder, name, top, &free, RenameFlags::NOREPLACE) {
-                Ok(()) => {
-                    folders.push(free);
-                    break;
-                }
-                Err(Errno::EXIST) => {}
-                Err(_) => break,
-            }
-        }
-    }
-    folders
 }
 
 fn open_folder(place: impl AsFd, name: impl rustix::path::Arg) -> rustix::io::Result<OwnedFd> {
@@ -171,7 +125,7 @@ mod tests {
 
     fn folder(name: &str) -> PathBuf {
         let path = std::env::temp_dir().join(format!("potluck-scratch-{name}-{}", std::process::id()));
-        remove(&path);
+        remove_folder(&path);
         fs::create_dir_all(&path).unwrap();
         path
     }
@@ -189,7 +143,7 @@ mod tests {
         // What a link leads to is somebody else's.
         std::os::unix::fs::symlink("/usr", top.join("usr")).unwrap();
         assert!(!is_over(&top, std::process::id(), 300_000));
-        remove(&top);
+        remove_folder(&top);
         assert!(!top.exists() && Path::new("/usr/bin").exists());
     }
 
@@ -209,7 +163,7 @@ mod tests {
         assert_eq!(nameless_mapping(line.trim_end_matches(" (deleted)"), &top), None);
         assert_eq!(nameless_mapping("7f0-7f1 rw-s 00000000 00:01 5 /memfd:potluck-claims (deleted)", &top), None);
         assert_eq!(nameless_mapping("7f0-7f1 rw-p 00000000 00:00 0", &top), None);
-        remove(&top);
+        remove_folder(&top);
     }
 
     #[test]
@@ -219,7 +173,7 @@ mod tests {
             fs::File::create(top.join(number.to_string())).unwrap();
         }
         assert!(is_over(&top, std::process::id(), u64::MAX));
-        remove(&top);
+        remove_folder(&top);
         assert!(!top.exists());
     }
 
@@ -232,22 +186,7 @@ mod tests {
             place = open_folder(&place, "a-folder").unwrap();
         }
         assert!(is_over(&top, std::process::id(), u64::MAX));
-        remove(&top);
-        assert!(!top.exists());
-    }
-
-    #[test]
-    fn folders_that_nobody_may_enter_go() {
-        let top = folder("closed");
-        for path in ["a", "a/b", "c"] {
-            fs::create_dir(top.join(path)).unwrap();
-        }
-        fs::write(top.join("a/b/file"), "text").unwrap();
-        // A name that the folders on their way up could be given.
-        fs::write(top.join(".1"), "text").unwrap();
-        chmodat(CWD, top.join("a/b"), Mode::empty(), AtFlags::empty()).unwrap();
-        chmodat(CWD, top.join("a"), Mode::empty(), AtFlags::empty()).unwrap();
-        remove(&top);
+        remove_folder(&top);
         assert!(!top.exists());
     }
 }

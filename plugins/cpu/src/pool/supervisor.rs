@@ -1,18 +1,17 @@
 //! The thread that listens to all workers, starts new ones, and watches deadlines and limits.
 
+use super::channel::{Channel, Done, Drained, Said};
+use super::dispatch::READY_PATIENCE;
 use super::scratch::{self, Remover};
 use super::worker::Worker;
-use super::{Counts, Effects, Failed, Files, Outcome, Phase, Pool, PoolLoad, Sizes, State, WorkerId};
+use super::{Counts, Effects, Failed, Outcome, Phase, Pool, PoolLoad, Sizes, State, WorkerId};
 use crate::runtime::{Runtime, RuntimeKey, Runtimes};
 use crate::scheduler::Algorithm;
-use mio::net::UnixStream;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use parking_lot::{Condvar, Mutex};
-use potluck_sdk::message::RawValue;
 use potluck_sdk::message::cpu::outcome;
-use potluck_worker_protocol::{FILES_BYTES_MAX, FILES_MAX, FrameReader, Ready, Report};
-use std::borrow::Cow;
+use potluck_worker_protocol::{Ready, remove_folder};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
@@ -29,11 +28,10 @@ const LINGER: Duration = Duration::from_millis(100);
 /// Workers that end before they are ready, or without having been given anything, in a row, until the runtime counts as
 /// unavailable. More than there are workers of most nodes: somebody may have killed them all.
 const FAILED_STARTS_MAX: u32 = 8;
+/// Longest run that is believed, in seconds, so that it can be calculated with.
+const SECONDS_MAX: f64 = 1e7;
 /// How often idle workers are looked at, and whether they are.
 const AUDIT_EVERY: Duration = Duration::from_secs(10);
-/// What is read from a worker at a time: a report for each order that can be on its way, and not too much.
-const SAID_MAX: usize = 64;
-const SAID_BYTES_MAX: usize = 32 << 20;
 /// Workers that end one after the other when they are given an order, until it is taken for the reason.
 const UNBEGUN_MAX: u32 = 3;
 /// How often at most the load is reported.
@@ -120,25 +118,9 @@ struct Supervisor {
     next_audit: Instant,
 }
 
-/// The receiving end of a worker's socket; only this thread reads.
-struct Channel {
-    socket: Arc<UnixStream>,
-    reader: FrameReader,
-    ready: bool,
-    /// A report whose files are in the next frame.
-    unfinished: Option<Said>,
-}
-
-/// What a worker has said.
-enum Said {
-    Ready(Ready),
-    Skipped { slot: usize },
-    Done { slot: usize, outcome: Outcome, retire: bool },
-}
-
 impl Supervisor {
     fn run(mut self) {
-        scratch::remove(&self.folder);
+        remove_folder(&self.folder);
         let mut events = Events::with_capacity(64);
         loop {
             self.start_workers();
@@ -184,7 +166,7 @@ impl Supervisor {
                 for worker in workers.into_values() {
                     worker.bury();
                 }
-                scratch::remove(&self.folder);
+                remove_folder(&self.folder);
                 return;
             }
         }
@@ -214,8 +196,13 @@ impl Supervisor {
         let deadline = state.deadlines.first().map(|(deadline, _)| *deadline);
         let has_warm = state.workers.values().any(|worker| worker.submitter.is_some() && !worker.doomed);
         let audit = has_warm.then_some(self.next_audit);
-        let until = [tick, deadline, audit].into_iter().flatten().min();
-        state.awake_until = until;
+        let files = state.workers.values().filter_map(Worker::files_due).min();
+        let starting = state.workers.values().filter(|worker| !worker.ready && !worker.doomed);
+        let ready = starting.map(|worker| worker.started + READY_PATIENCE).min();
+        let spawn = state.lanes.values().filter_map(|lane| lane.spawn_after).filter(|after| *after > now).min();
+        let until = [tick, deadline, audit, files, ready, spawn].into_iter().flatten().min();
+        // Whoever submits wakes it from anything longer: what runs is looked at every tick.
+        state.awake_until = [tick, deadline].into_iter().flatten().min();
         // mio rounds up to milliseconds, as epoll does, so a deadline has passed when this wakes.
         until.map(|until| until.saturating_duration_since(now))
     }
@@ -265,11 +252,12 @@ impl Supervisor {
                     state.workers.insert(id, worker);
                     if let Some(lane) = state.lanes.get_mut(&key) {
                         lane.spawns_wanted = lane.spawns_wanted.saturating_sub(1);
+                        lane.spawn_after = None;
                     }
                 }
                 Err(reason) => {
                     (self.links.complain)(&reason);
-                    state.give_up(&key, reason, now, &mut effects);
+                    state.cannot_start(&key, reason, now, &mut effects);
                 }
             }
             drop(state);
@@ -280,17 +268,15 @@ impl Supervisor {
     fn adopt(&mut self, worker: Worker) -> Result<Worker, String> {
         let registry = self.poll.registry();
         let (socket, exit) = (worker.socket.as_raw_fd(), worker.exit.as_raw_fd());
-        registry
+        let registered = registry
             .register(&mut SourceFd(&socket), Token(2 * worker.id), Interest::READABLE)
-            .and_then(|()| registry.register(&mut SourceFd(&exit), Token(2 * worker.id + 1), Interest::READABLE))
-            .map_err(|error| format!("a worker process cannot be listened to: {error}"))?;
-        let channel = Channel {
-            socket: Arc::clone(&worker.socket),
-            reader: FrameReader::default(),
-            ready: false,
-            unfinished: None,
-        };
-        self.channels.insert(worker.id, channel);
+            .and_then(|()| registry.register(&mut SourceFd(&exit), Token(2 * worker.id + 1), Interest::READABLE));
+        if let Err(error) = registered {
+            let (_, folder) = worker.bury();
+            remove_folder(&folder);
+            return Err(format!("a worker process cannot be listened to: {error}"));
+        }
+        self.channels.insert(worker.id, Channel::new(Arc::clone(&worker.socket)));
         Ok(worker)
     }
 
@@ -348,113 +334,6 @@ impl Supervisor {
     }
 }
 
-/// What is left in a worker's socket.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Drained {
-    /// Nothing for now.
-    Empty,
-    /// Perhaps more: what was read has to be acted on first.
-    Partly,
-    /// Nothing, and nothing follows that can be understood.
-    Ended,
-}
-
-impl Channel {
-    /// Reads until the socket is empty, or there is enough to act on: a task may have got hold of the socket and write to
-    /// it as fast as it can.
-    fn drain(&mut self, said: &mut Vec<Said>) -> Drained {
-        let mut bytes = 0;
-        let mut ended = false;
-        loop {
-            loop {
-                if said.len() >= SAID_MAX || bytes >= SAID_BYTES_MAX {
-                    return Drained::Partly;
-                }
-                match self.reader.next_frame() {
-                    Ok(Some(frame)) => {
-                        bytes += frame.len();
-                        match read(frame, self.ready, self.unfinished.take()) {
-                            Some(message) => {
-                                self.ready = true;
-                                if message.lacks_files() {
-                                    self.unfinished = Some(message);
-                                } else {
-                                    said.push(message);
-                                }
-                            }
-                            // A task has got hold of the socket and writes nonsense: its worker is as good as dead.
-                            None => return Drained::Ended,
-                        }
-                    }
-                    Ok(None) => break,
-                    Err(_) => return Drained::Ended,
-                }
-            }
-            if ended {
-                return Drained::Ended;
-            }
-            match self.reader.fill(&*self.socket) {
-                Ok(count) => ended = count == 0,
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Drained::Empty,
-                Err(_) => ended = true,
-            }
-        }
-    }
-}
-
-impl Said {
-    fn lacks_files(&self) -> bool {
-        matches!(self, Said::Done { outcome, .. } if outcome.files.lack_bytes())
-    }
-}
-
-/// What a frame says; nothing when it says what no worker does.
-fn read(frame: &[u8], ready: bool, unfinished: Option<Said>) -> Option<Said> {
-    if let Some(Said::Done { slot, mut outcome, retire }) = unfinished {
-        let announced: usize = outcome.files.list.iter().map(|(_, bytes)| bytes).sum();
-        if frame.len() != announced {
-            return None;
-        }
-        outcome.files.bytes = frame.to_vec();
-        return Some(Said::Done { slot, outcome, retire });
-    }
-    if !ready {
-        return serde_json::from_slice::<Ready>(frame).ok().map(Said::Ready);
-    }
-    let report: Report = serde_json::from_slice(frame).ok()?;
-    let slot = report.slot;
-    if report.skipped || report.stopped {
-        return Some(Said::Skipped { slot });
-    }
-    let list: Vec<(String, usize)> =
-        report.files.into_iter().map(|file| (file.name.into_owned(), file.bytes)).collect();
-    let bytes = list.iter().try_fold(0_usize, |sum, (_, bytes)| sum.checked_add(*bytes))?;
-    if list.len() > FILES_MAX || bytes > FILES_BYTES_MAX {
-        return None;
-    }
-    let verdict = match (report.result, report.failure) {
-        (_, Some(failure)) => Err(Failed {
-            code: Cow::Owned(failure.code.into_owned()),
-            error: failure.error.into_owned(),
-            error_type: failure.error_type.map(Cow::into_owned),
-            traceback: failure.traceback.map(Cow::into_owned),
-        }),
-        (Some(result), None) => Ok(result.to_owned()),
-        // JSON null arrives as nothing.
-        (None, None) => Ok(RawValue::NULL.to_owned()),
-    };
-    let outcome = Outcome {
-        verdict,
-        seconds: if report.seconds.is_finite() { report.seconds.max(0.0) } else { 0.0 },
-        stdout: report.stdout.into_owned(),
-        stderr: report.stderr.into_owned(),
-        started: true,
-        deterministic: report.deterministic,
-        files: Files { list, bytes: Vec::new() },
-    };
-    Some(Said::Done { slot, outcome, retire: report.retire })
-}
-
 impl State {
     /// A worker takes orders now.
     fn is_ready(&mut self, id: WorkerId, ready: Ready) {
@@ -479,31 +358,31 @@ impl State {
                     worker.hang_up();
                 }
             }
-            Said::Done { slot, outcome, retire } => self.reported(id, slot, outcome, retire, now, effects),
+            Said::Done(done) => self.reported(id, done, now, effects),
         }
     }
 
-    fn reported(
-        &mut self,
-        id: WorkerId,
-        slot: usize,
-        outcome: Outcome,
-        retire: bool,
-        now: Instant,
-        effects: &mut Effects,
-    ) {
+    fn reported(&mut self, id: WorkerId, done: Done, now: Instant, effects: &mut Effects) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        let Some(sent) = worker.reported(slot, Some(Duration::from_secs_f64(outcome.seconds.min(1e6))), now) else {
-            // An answer to a question that was not asked: a task has got hold of the socket.
+        let Done { slot, mut outcome, retire } = done;
+        // Only images of the sandbox have files to hand back.
+        let is_possible = worker.stops_orders || outcome.files.list.is_empty();
+        let ran = Duration::from_secs_f64(outcome.seconds.min(SECONDS_MAX));
+        let Some(sent) = is_possible.then(|| worker.reported(slot, Some(ran), now)).flatten() else {
+            // An answer to a question that was not asked, or none that it could have: a task has got hold of the socket.
             worker.hang_up();
             return;
         };
+        // What it says is believed as far as it is possible: others plan with it.
+        outcome.seconds = outcome.seconds.min((now - sent.since).as_secs_f64());
+        // Of a native task nobody can tell.
+        outcome.deterministic = outcome.deterministic.filter(|_| worker.stops_orders);
         let key = worker.runtime.clone();
         let isolated = sent.attempt.and_then(|id| self.attempts.get(&id)).is_some_and(|entry| entry.attempt.isolated);
         if (retire || isolated) && !worker.doomed {
             // A worker that says so itself starts nothing more; an isolated task has nothing sent ahead behind it.
             worker.kill();
-            self.take_back(id);
+            self.take_back(id, now);
         }
         if let Some(lane) = self.lanes.get_mut(&key) {
             lane.failed_starts = 0;
@@ -513,8 +392,8 @@ impl State {
         }
     }
 
-    /// A worker's socket has ended: what it had begun has failed, what it had not goes back. Returns why it failed if it
-    /// never was ready.
+    /// A worker's process has ended: what it had begun has failed, what it had not goes back. Returns what is wrong with
+    /// its runtime when nobody had asked for that and it had nothing to do.
     fn died(&mut self, id: WorkerId, now: Instant, effects: &mut Effects) -> Option<(RuntimeKey, String)> {
         let mut worker = self.workers.remove(&id)?;
         let asked = worker.dismissed;
@@ -523,6 +402,7 @@ impl State {
         let key = worker.runtime.clone();
         let (ready, begun_since) = (worker.ready, worker.sent.front().map(|sent| sent.head_since));
         let was_busy = !worker.sent.is_empty();
+        let is_late = worker.started + READY_PATIENCE <= now;
         let mut victims = Vec::new();
         let mut unharmed = Vec::new();
         for sent in &worker.sent {
@@ -560,9 +440,27 @@ impl State {
         // One that ends while it runs something has been ended by that.
         (!asked && !was_busy).then(|| {
             let complaint = stderr.lines().last().unwrap_or("it printed nothing").to_owned();
-            let when = if ready { "although they have nothing to do" } else { "before they are ready" };
-            (key, format!("the worker processes end {when} ({end}): {complaint}"))
+            let what = if ready {
+                "end although they have nothing to do"
+            } else if is_late {
+                "are not ready after a minute"
+            } else {
+                "end before they are ready"
+            };
+            (key, format!("the worker processes {what} ({end}): {complaint}"))
         })
+    }
+
+    /// A worker could not be started: those that there are go on, and another try is made later.
+    fn cannot_start(&mut self, key: &RuntimeKey, reason: String, now: Instant, effects: &mut Effects) {
+        let mut own = self.workers.values().filter(|worker| worker.runtime == *key);
+        if !own.any(|worker| !worker.doomed && !worker.is_retiring) {
+            return self.give_up(key, reason, now, effects);
+        }
+        if let Some(lane) = self.lanes.get_mut(key) {
+            lane.spawns_wanted = 0;
+            lane.spawn_after = Some(now + RETRY_START_AFTER);
+        }
     }
 
     /// No worker of a runtime can be started: whoever waits is told why, instead of waiting until the time is over.

@@ -4,7 +4,7 @@ use super::{AttemptId, Stop, WorkerId, process};
 use crate::runtime::{Runtime, RuntimeKey};
 use mio::net::UnixStream;
 use potluck_worker_protocol::claims::SLOTS;
-use potluck_worker_protocol::{Claims, OUTPUT_BYTES_RETURNED_MAX, send_claims, write_frame};
+use potluck_worker_protocol::{Claims, OUTPUT_BYTES_RETURNED_MAX, remove_folder, send_claims, write_frame};
 use rustix::fs::{MemfdFlags, fstat, memfd_create};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use std::collections::VecDeque;
@@ -40,6 +40,10 @@ pub(super) struct Worker {
     pub(super) stops_orders: bool,
     /// When the report of its oldest order must have come, and why that order was given up.
     pub(super) stop_by: Option<(Instant, Stop)>,
+    /// When it was started.
+    pub(super) started: Instant,
+    /// Gets nothing more, and is ended when it has nothing to do: what it was started with has been replaced.
+    pub(super) is_retiring: bool,
     /// When its scratch folder was last looked at.
     files_looked_at: Instant,
     /// It was sent orders since then.
@@ -81,12 +85,16 @@ pub(super) struct Sent {
     pub(super) slot: usize,
     /// When it became the oldest: the worker has been busy with it from then on.
     pub(super) head_since: Instant,
+    /// When it was sent: the worker cannot have been at it for longer.
+    pub(super) since: Instant,
     /// Processor time of the process when the order was sent, for tasks with a limit on it.
     pub(super) cpu_seconds_before: f64,
+    /// Memory of the process when it was first looked at while it ran this order.
+    memory_bytes_before: Option<u64>,
 }
 
 impl Worker {
-    /// Starts a process.
+    /// Starts a process. When that fails nothing of it is left.
     pub(super) fn start(
         id: WorkerId,
         key: &RuntimeKey,
@@ -94,9 +102,15 @@ impl Worker {
         folder: &Path,
     ) -> Result<Worker, String> {
         let scratch = folder.join(format!("worker-{id}"));
+        Worker::start_in(&scratch, id, key, runtime).inspect_err(|_| {
+            remove_folder(&scratch);
+        })
+    }
+
+    fn start_in(scratch: &Path, id: WorkerId, key: &RuntimeKey, runtime: &dyn Runtime) -> Result<Worker, String> {
         let failed = |what: &str, error: std::io::Error| format!("a worker process cannot be started: {what}: {error}");
-        std::fs::create_dir_all(&scratch).map_err(|error| failed("its folder", error))?;
-        let mut command = runtime.command(&scratch)?;
+        std::fs::create_dir_all(scratch).map_err(|error| failed("its folder", error))?;
+        let mut command = runtime.command(scratch)?;
         let open = || -> std::io::Result<_> {
             let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
             ours.set_nonblocking(true)?;
@@ -110,22 +124,29 @@ impl Worker {
         let streams =
             || -> std::io::Result<(Stdio, Stdio)> { Ok((stdout.try_clone()?.into(), stderr.try_clone()?.into())) };
         let (stdout_stdio, stderr_stdio) = streams().map_err(|error| failed("its output", error))?;
-        let child = command
+        let mut child = command
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(stdout_stdio)
             .stderr(stderr_stdio)
-            .current_dir(&scratch)
+            .current_dir(scratch)
             .process_group(0)
             .spawn()
             .map_err(|error| failed(&format!("{:?}", command.get_program()), error))?;
-        let pid = Pid::from_child(&child);
-        let exit = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| failed("its process handle", error.into()))?;
+        let exit = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).map_err(|error| {
+            // Its end could not be noticed. It has been given nothing yet, and starts nothing by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+            failed("its process handle", error.into())
+        })?;
+        let now = Instant::now();
         Ok(Worker {
             id,
             runtime: key.clone(),
             stops_orders: false,
             stop_by: None,
-            files_looked_at: Instant::now(),
+            started: now,
+            is_retiring: false,
+            files_looked_at: now,
             is_used: false,
             idle_cpu_seconds_before: None,
             child,
@@ -135,13 +156,13 @@ impl Worker {
             claims,
             stdout,
             stderr,
-            scratch,
+            scratch: scratch.to_owned(),
             submitter: None,
             ready: false,
             sent: VecDeque::new(),
             free_slots: u64::MAX,
             last_run: Duration::MAX,
-            last_used: Instant::now(),
+            last_used: now,
             doomed: false,
             dismissed: false,
             exit,
@@ -149,13 +170,13 @@ impl Worker {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.ready && !self.doomed && self.sent.is_empty()
+        self.ready && !self.doomed && !self.is_retiring && self.sent.is_empty()
     }
 
     /// Whether one more order may be sent, behind those on their way.
     pub(super) fn has_room(&self) -> bool {
         let window = if self.last_run < SHORT { WINDOW } else { 1 };
-        self.ready && !self.doomed && self.sent.len() < window && self.free_slots != 0
+        self.ready && !self.doomed && !self.is_retiring && self.sent.len() < window && self.free_slots != 0
     }
 
     /// Sends an order; `body` is its JSON behind the slot. What the socket does not take follows when it has room. False
@@ -168,7 +189,15 @@ impl Worker {
         self.free_slots &= !(1 << slot);
         self.is_used = true;
         let cpu_seconds_before = if measure_cpu { self.cpu_seconds() } else { 0.0 };
-        self.sent.push_back(Sent { attempt: Some(attempt), slot, head_since: now, cpu_seconds_before });
+        let sent = Sent {
+            attempt: Some(attempt),
+            slot,
+            head_since: now,
+            since: now,
+            cpu_seconds_before,
+            memory_bytes_before: None,
+        };
+        self.sent.push_back(sent);
         self.last_used = now;
         write_frame(&mut self.unsent, &[format!("{{\"slot\":{slot},").as_bytes(), body]);
         self.flush();
@@ -258,6 +287,14 @@ impl Worker {
         self.stop_by.get_or_insert((now + STOP_PATIENCE, reason));
     }
 
+    /// It is to be replaced: at once when it has nothing to do, else when it has.
+    pub(super) fn retire(&mut self) {
+        self.is_retiring = true;
+        if self.sent.is_empty() {
+            self.kill();
+        }
+    }
+
     /// Stops the process and everything it started, because the pool wants it so.
     pub(super) fn kill(&mut self) {
         self.dismissed |= !self.doomed;
@@ -298,6 +335,13 @@ impl Worker {
         process::threads(self.child.id())
     }
 
+    /// Memory that it has taken since it was first looked at while it ran its order, in bytes.
+    pub(super) fn memory_bytes_taken(&mut self) -> u64 {
+        let now = process::own_memory_bytes(self.child.id());
+        let head = self.sent.front_mut();
+        head.map_or(0, |sent| now.saturating_sub(*sent.memory_bytes_before.get_or_insert(now)))
+    }
+
     /// Where its files are and who holds them, when it is time to look at them; it counts as looked at then.
     pub(super) fn files_to_look_at(&mut self, now: Instant) -> Option<(PathBuf, u32)> {
         if !self.is_used || self.doomed || now.saturating_duration_since(self.files_looked_at) < FILES_WATCHED_EVERY {
@@ -306,6 +350,11 @@ impl Worker {
         self.files_looked_at = now;
         self.is_used = !self.sent.is_empty();
         Some((self.scratch.clone(), self.child.id()))
+    }
+
+    /// When its files are to be looked at next; nothing when no task can have changed them.
+    pub(super) fn files_due(&self) -> Option<Instant> {
+        (self.is_used && !self.doomed).then(|| self.files_looked_at + FILES_WATCHED_EVERY)
     }
 
     /// Processor time that it has used since it was last looked at while it was idle; nothing the first time.

@@ -14,20 +14,26 @@ use wasmparser::{CompositeInnerType, DataKind, ElementItems, ElementKind, ValTyp
 use wit_parser::{Resolve, WorldId, WorldItem, WorldKey};
 
 /// The names of the interfaces that the merged module may import from.
-pub(super) struct Imports {
-    /// Name without patch version, to the name that the world uses.
+pub(super) struct Names {
+    /// Name of an imported interface without patch version, to the name that the world uses.
     names: HashMap<String, String>,
+    /// Functions that the world exports.
+    exports: HashSet<String>,
 }
 
-impl Imports {
-    pub(super) fn of_world(resolve: &Resolve, world: WorldId) -> Imports {
+impl Names {
+    pub(super) fn of_world(resolve: &Resolve, world: WorldId) -> Names {
         let imports = resolve.worlds[world].imports.iter();
         let interfaces = imports.filter(|(_, item)| matches!(item, WorldItem::Interface { .. }));
         let names = interfaces.filter_map(|(key, _)| match key {
             WorldKey::Interface(id) => resolve.id_of(*id),
             WorldKey::Name(name) => Some(name.clone()),
         });
-        Imports { names: names.map(|name| (without_patch(&name).to_owned(), name)).collect() }
+        let exports = resolve.worlds[world].exports.keys().filter_map(|key| match key {
+            WorldKey::Name(name) => Some(name.clone()),
+            WorldKey::Interface(_) => None,
+        });
+        Names { names: names.map(|name| (without_patch(&name).to_owned(), name)).collect(), exports: exports.collect() }
     }
 
     /// Libraries were built against different patch versions of WASI; the component imports each interface once.
@@ -56,7 +62,7 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(linker: &Linker<'_>, names: &Imports) -> Result<Layout> {
+    fn new(linker: &Linker<'_>, names: &Names) -> Result<Layout> {
         let count = linker.modules.len();
         let mut layout = Layout {
             types: vec![0; count],
@@ -91,7 +97,7 @@ impl Layout {
     }
 
     /// The numbers that a module's own indices become.
-    fn numbering(&self, linker: &Linker<'_>, names: &Imports, number: usize) -> Result<Numbering> {
+    fn numbering(&self, linker: &Linker<'_>, names: &Names, number: usize) -> Result<Numbering> {
         let module = &linker.modules[number];
         let mut functions = Vec::new();
         for index in 0..module.imported(Space::Functions) {
@@ -164,7 +170,7 @@ impl Reencode for Numbering {
 }
 
 /// The merged module, validated.
-pub(super) fn merge(linker: &Linker<'_>, names: &Imports) -> Result<Vec<u8>> {
+pub(super) fn merge(linker: &Linker<'_>, names: &Names) -> Result<Vec<u8>> {
     let layout = Layout::new(linker, names)?;
     let mut sections = Sections::default();
     let mut plain = RoundtripReencoder;
@@ -194,7 +200,7 @@ pub(super) fn merge(linker: &Linker<'_>, names: &Imports) -> Result<Vec<u8>> {
         let numbering = layout.numbering(linker, names, number)?;
         sections.add(linker, &layout, number, module, numbering)?;
     }
-    sections.export(linker, &layout)?;
+    sections.export(linker, &layout, &names.exports)?;
     let module = sections.finish();
     wasmparser::Validator::new_with_features(wasmparser::WasmFeatures::all())
         .validate_all(&module)
@@ -274,13 +280,13 @@ impl Sections {
     }
 
     /// Exports what the component lifts, and what the component model needs beside it.
-    fn export(&mut self, linker: &Linker<'_>, layout: &Layout) -> Result<()> {
+    fn export(&mut self, linker: &Linker<'_>, layout: &Layout, world: &HashSet<String>) -> Result<()> {
         self.exports.export("memory", ExportKind::Memory, 0);
         let mut exported = HashSet::new();
         for (name, definition) in linker.exports_used() {
             let Definition::Own { module, index } = definition else { continue };
             // The libraries use each other's functions by name as well; only these are the component's.
-            let is_lifted = matches!(name, "run" | "prepare" | "install") || name.starts_with("cabi_post_");
+            let is_lifted = world.contains(name) || name.starts_with("cabi_post_");
             if is_lifted && exported.insert(name) {
                 self.exports.export(name, ExportKind::Func, layout.functions[module] + index);
             }

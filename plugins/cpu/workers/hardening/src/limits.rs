@@ -8,7 +8,6 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 const DESCRIPTORS_MAX: u64 = 256;
 /// Memory that may be kept from being swapped out.
 const LOCKED_BYTES_MAX: u64 = 64 << 10;
-
 /// Signals that may wait, which are counted over all processes of a user.
 const SIGNALS_MAX: u64 = 256;
 
@@ -25,11 +24,15 @@ pub(crate) fn apply(file_bytes_max: u64) -> Protection {
         (Resource::Rtprio, 0),
         (Resource::Sigpending, SIGNALS_MAX),
     ];
-    let result = lowered.into_iter().try_for_each(|(resource, most)| {
-        let now = getrlimit(resource).maximum;
-        let most = now.map_or(most, |now| now.min(most));
-        setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })
-            .map_err(|error| format!("{resource:?}: {error}"))
-    });
-    on_or_off("rlimits", result)
+    // One that cannot be lowered is no reason to leave the others as they are.
+    let refused: Vec<String> = lowered
+        .into_iter()
+        .filter_map(|(resource, most)| {
+            let now = getrlimit(resource).maximum;
+            let most = now.map_or(most, |now| now.min(most));
+            let lowered = setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) });
+            lowered.err().map(|error| format!("{resource:?}: {error}"))
+        })
+        .collect();
+    on_or_off("rlimits", if refused.is_empty() { Ok(()) } else { Err(refused.join(", ")) })
 }

@@ -4,7 +4,10 @@ mod lists;
 
 use crate::{Kind, protection};
 use libc::{self as c, c_long};
-use lists::{ABSENT, COMMON, FCNTLS, FILES, IGNORED, IOCTLS, OLDER, OLDER_IGNORED, PAGEMAP_SCAN, PRCTLS, PYTHON, WASM};
+use lists::{
+    ABSENT, COMMON, FCNTLS, FILES, IGNORED, IOCTLS, OLDER, OLDER_IGNORED, PAGEMAP_SCAN, PRCTLS, PYTHON, UNSUPPORTED,
+    WASM,
+};
 use potluck_worker_protocol::{Protection, ProtectionState};
 use rustix::process::getpid;
 use seccompiler::SeccompCmpArgLen::{Dword, Qword};
@@ -39,7 +42,7 @@ pub(crate) fn filter(kind: Kind) -> Protection {
     }
 }
 
-fn build(kind: Kind) -> Result<[BpfProgram; 3], seccompiler::Error> {
+fn build(kind: Kind) -> Result<[BpfProgram; 4], seccompiler::Error> {
     let arch = std::env::consts::ARCH.try_into()?;
     // Each answer takes a filter of its own. The last one refuses more filters, and of two answers to one call the kernel
     // takes the stricter one: what the others answer must be allowed by it.
@@ -49,13 +52,18 @@ fn build(kind: Kind) -> Result<[BpfProgram; 3], seccompiler::Error> {
     };
     let refused = SeccompAction::Errno(c::EPERM as u32);
     let allowed = SeccompFilter::new(rules(kind)?, refused, SeccompAction::Allow, arch)?;
-    Ok([answer(ABSENT, c::ENOSYS)?, answer(&[IGNORED, OLDER_IGNORED].concat(), 0)?, allowed.try_into()?])
+    Ok([
+        answer(ABSENT, c::ENOSYS)?,
+        answer(UNSUPPORTED, c::EOPNOTSUPP)?,
+        answer(&[IGNORED, OLDER_IGNORED].concat(), 0)?,
+        allowed.try_into()?,
+    ])
 }
 
 fn rules(kind: Kind) -> Result<Rules, seccompiler::BackendError> {
     let mut rules = Rules::new();
     let more = if kind == Kind::Python { PYTHON } else { WASM };
-    for call in [COMMON, FILES, OLDER, ABSENT, IGNORED, OLDER_IGNORED, more].concat() {
+    for call in [COMMON, FILES, OLDER, ABSENT, IGNORED, OLDER_IGNORED, UNSUPPORTED, more].concat() {
         rules.insert(call, vec![]);
     }
     let own = getpid().as_raw_nonzero().get() as u64;
@@ -82,8 +90,6 @@ fn rules(kind: Kind) -> Result<Rules, seccompiler::BackendError> {
     rules.insert(c::SYS_openat, open_rules(2)?);
     #[cfg(target_arch = "x86_64")]
     rules.insert(c::SYS_open, open_rules(1)?);
-    // Not beyond the end of a file, where nobody sees what it takes.
-    rules.insert(c::SYS_fallocate, vec![one(1, 0)?]);
     // Without an address: it goes to the other end of a pair.
     let unaddressed = SeccompCondition::new(4, Qword, Eq, 0)?;
     rules.insert(c::SYS_sendto, vec![SeccompRule::new(vec![unaddressed])?]);

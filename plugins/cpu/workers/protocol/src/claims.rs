@@ -10,8 +10,14 @@
 //!
 //! Each step is one compare-and-swap, so of two sides that want to go on from a cell only one succeeds. That makes
 //! cancelling exact: an order that could be revoked is never run; one that could be condemned was running, and the worker
-//! starts no other before it is killed; if neither succeeds the report is on its way. No task is ever run twice or killed in
-//! another's place.
+//! starts no other before it has stopped it or is killed; if neither succeeds the report is on its way. No task is ever run
+//! twice or stopped in another's place.
+//!
+//! That holds for workers whose tasks cannot reach the page, those of WebAssembly. A native task shares the address
+//! space with its worker and can write what it likes here; what it spoils are orders of its own submitter, the only ones
+//! that its worker gets. So the provider believes the cells of no worker further than that: a report counts only if the
+//! cell says that its order has ended, only an order that was given up may be skipped, and one that was given up must be
+//! reported soon, whatever its cell says, or the worker is killed. So is one whose cells cannot be used any more.
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use std::os::fd::{AsFd, OwnedFd};

@@ -8,14 +8,18 @@
 //! a message, whether an order is run: see [`claims`].
 
 pub mod claims;
+mod files;
 mod frames;
 mod handover;
 mod patience;
+mod remove;
 
 pub use claims::Claims;
+pub use files::{FILE_NAME_BYTES_MAX, FILES_BYTES_MAX, FILES_MAX, FileEntry, is_file_name, may_come_back};
 pub use frames::{FRAME_BYTES_MAX, FrameReader, write_frame};
 pub use handover::{receive_claims, send_claims};
 pub use patience::Patience;
+pub use remove::remove_folder;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -25,11 +29,10 @@ use std::borrow::Cow;
 pub const RESULT_BYTES_MAX: usize = 12 << 20;
 /// Most of what a task printed that is sent back, for each stream.
 pub const OUTPUT_BYTES_RETURNED_MAX: usize = 256 << 10;
-
-/// Files that a task may hand back, at most.
-pub const FILES_MAX: usize = 64;
-/// Bytes of those files, together: what fits behind one message of the wire.
-pub const FILES_BYTES_MAX: usize = 8 << 20;
+/// Longest sentence about a failure.
+pub const ERROR_BYTES_MAX: usize = 16 << 10;
+/// Longest traceback.
+pub const TRACEBACK_BYTES_MAX: usize = 64 << 10;
 
 /// Provider to worker: run a function.
 #[derive(Debug, Serialize, Deserialize)]
@@ -146,14 +149,4 @@ pub struct Failure<'a> {
     /// The traceback.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub traceback: Option<Cow<'a, str>>,
-}
-
-/// A file that a task hands back.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct FileEntry<'a> {
-    /// Its name, with `/` between folders; never absolute, and never with `..` in it.
-    #[serde(borrow)]
-    pub name: Cow<'a, str>,
-    /// Its length.
-    pub bytes: usize,
 }

@@ -1,7 +1,7 @@
 //! Runs a program in this interpreter: fresh globals for each task, compiled code kept, Python's own JSON on both ends.
 
 use crate::process;
-use potluck_worker_protocol::{Failure, Order, RESULT_BYTES_MAX};
+use potluck_worker_protocol::{ERROR_BYTES_MAX, Failure, Order, RESULT_BYTES_MAX, TRACEBACK_BYTES_MAX};
 use pyo3::exceptions::{PyMemoryError, PySystemExit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
@@ -220,7 +220,7 @@ impl Engine {
         let parts = self.format_exception.bind(py).call1((error.get_type(py), error.value(py), error.traceback(py)));
         let text = parts.and_then(|parts| PyString::new(py, "").call_method1("join", (parts,))?.extract::<String>());
         let _ = self.line_cache.bind(py).del_item(FILE_NAME);
-        text.ok().map(|text| shorten(text, 64 << 10))
+        text.ok().map(|text| shorten(text, TRACEBACK_BYTES_MAX))
     }
 }
 
@@ -253,7 +253,7 @@ impl Raised {
         }
         Failure {
             code: code.into(),
-            error: shorten(text, 16 << 10).into(),
+            error: shorten(text, ERROR_BYTES_MAX).into(),
             error_type: Some(class.into()),
             traceback: engine.traceback(py, &error, &order.program).map(Into::into),
         }

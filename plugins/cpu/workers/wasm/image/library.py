@@ -9,6 +9,7 @@ import importlib.util
 import marshal
 import os
 import sys
+import types
 
 EAGER = """
 abc array ast asyncio base64 binascii bisect calendar cmath codecs collections collections.abc colorsys
@@ -29,6 +30,8 @@ FILES_OF_PACKAGES = "package_files"
 
 # Name of a module: whether it is a package, and its code.
 _code = {}
+# The same for the image's own, which programs do not find.
+_hidden = {}
 
 
 class _MemoryImporter(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
@@ -104,5 +107,13 @@ def forget_build_machine() -> None:
 def hide(modules: tuple) -> None:
     """Takes the image's own code out of the programs' sight."""
     for name in modules:
-        _code.pop(name, None)
+        if name in _code:
+            _hidden[name] = _code.pop(name)
         sys.modules.pop(name, None)
+
+
+def own_module(name: str):
+    """A module of the image's own, made anew."""
+    module = types.ModuleType(name)
+    exec(marshal.loads((_hidden.get(name) or _code[name])[1]), module.__dict__)
+    return module

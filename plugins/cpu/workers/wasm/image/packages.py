@@ -92,12 +92,14 @@ class Importer(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader, import
 def install(packages: list) -> tuple:
     """Adds packages; returns their names, and what is not imported yet and why."""
     global _package_files
+    if not packages:
+        return [], []
     streams = sys.stdin, sys.stdout, sys.stderr
     # A stream of the host's that was opened now would be missing in the instances.
     sys.stdin, sys.stdout, sys.stderr = io.StringIO(), io.StringIO(), io.StringIO()
     try:
         names = [_add(package.name, _unpack(package.name, dict(package.files))) for package in packages]
-        _package_files = importlib.import_module(library.FILES_OF_PACKAGES)
+        _package_files = library.own_module(library.FILES_OF_PACKAGES)
         importer = Importer()
         # Last: nothing takes the place of a module of the standard library.
         sys.meta_path.append(importer)

@@ -59,7 +59,8 @@ def add(module, seed) -> None:
 def make_lazy() -> None:
     for real, _ in _modules.values():
         _replace(real)
-    sys.meta_path.insert(0, _Finder)
+    if _Finder not in sys.meta_path:
+        sys.meta_path.insert(0, _Finder)
     forget()
 
 

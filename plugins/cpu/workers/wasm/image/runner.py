@@ -12,6 +12,7 @@ import json
 import json.decoder
 import json.encoder
 import linecache
+import marshal
 import sys
 import traceback
 import types
@@ -24,6 +25,7 @@ TRACEBACK_CHARACTERS_MAX = 64 << 10
 # A program may ask for more, as far as the stack goes.
 RECURSION_LIMIT = 1000
 
+_dumps, _loads = marshal.dumps, marshal.loads
 _compile, _exec, _callable, _len, _str, _isinstance, _type = compile, exec, callable, len, str, isinstance, type
 _scan = json.decoder.JSONDecoder().scan_once
 _make_encoder = json.encoder.c_make_encoder
@@ -50,10 +52,18 @@ class _Refusal(Exception):
     """There is no result, and no exception of the program's either: the code and the sentence."""
 
 
-def run(program: str, function: str, args_json: str):
-    """The result as JSON and nothing, or nothing and `(code, error, error_type, traceback)`."""
+def compile_program(program: str):
+    """The program as `run` takes it and nothing, or nothing and the failure. Nothing of the program is run."""
     try:
-        return _call(program, function, args_json), None
+        return _dumps(_compile(program, FILE_NAME, "exec", dont_inherit=True)), None
+    except BaseException as error:
+        return None, _explain(error, program)
+
+
+def run(program: str, code: bytes, function: str, args_json: str):
+    """The result as JSON and nothing, or nothing and the failure: `(code, error, error_type, traceback)`."""
+    try:
+        return _call(code, function, args_json), None
     except _Refusal as refusal:
         code, error = refusal.args
         return None, (code, error, None, None)
@@ -63,12 +73,12 @@ def run(program: str, function: str, args_json: str):
         _flush()
 
 
-def _call(program, function, args_json):
+def _call(code, function, args_json):
     main = _module_type("__main__")
     _modules["__main__"] = main
     names = main.__dict__
     names["__builtins__"] = builtins
-    _exec(_compile(program, FILE_NAME, "exec", dont_inherit=True), names)
+    _exec(_loads(code), names)
     if function not in names:
         raise _Refusal("task_failed", f"Function '{function}' not found in program")
     callee = names[function]
@@ -141,10 +151,13 @@ def _flush() -> None:
             pass
 
 
+_TOUCH = _dumps(_compile("def main(x):\n    return x * x\n", FILE_NAME, "exec", dont_inherit=True))
+
+
 def touch() -> None:
     """A task that leaves nothing behind."""
     before = _modules.get("__main__")
-    _call("def main(x):\n    return x * x\n", "main", "[7]")
+    _call(_TOUCH, "main", "[7]")
     _lines_of_files.pop(FILE_NAME, None)
     if before is None:
         _modules.pop("__main__", None)
@@ -164,9 +177,10 @@ def warm_up() -> None:
         "def main(*args):\n    return [Point().x, 1.5, None, True, 'é', f'{3:>4}', sorted([2, 1]), args]\n"
     )
     for _ in range(5):
-        run(varied, "main", '[1, {"a": [1.5, null]}]')
-    for program in ("def main(:", "def main():\n    return 1 / 0\n", "def main():\n    raise SystemExit(3)\n"):
-        run(program, "main", "[]")
+        run(varied, compile_program(varied)[0], "main", '[1, {"a": [1.5, null]}]')
+    compile_program("def main(:")
+    for program in ("def main():\n    return 1 / 0\n", "def main():\n    raise SystemExit(3)\n"):
+        run(program, compile_program(program)[0], "main", "[]")
     _lines_of_files.pop(FILE_NAME, None)
     _modules.pop("__main__", None)
 

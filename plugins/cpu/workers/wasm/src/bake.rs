@@ -1,4 +1,5 @@
-//! Makes an image of the node's own: another one, with packages added and frozen once more.
+//! Freezes an image once more: with packages added, for an image of the node's own, or without, as the last step in the
+//! making of the standard image.
 
 use crate::engine;
 use crate::image::{self, Image, Kind};
@@ -62,10 +63,11 @@ pub(crate) fn bake(folder: &Path, packages: &[PathBuf], into: &Path) -> Result<(
         eprintln!("not imported in advance: {module}");
     }
     fs::create_dir_all(into)?;
+    let added = if installation.packages.is_empty() { "" } else { " and packages of this node's own" };
     let image = Image {
-        description: format!("{} and packages of this node's own", base.description),
+        description: format!("{}{added}", base.description),
         kind: Kind::Component,
-        packages: installation.packages,
+        packages: [base.packages, installation.packages].concat(),
         sha256: image::sha256(&frozen),
         recipe,
     };

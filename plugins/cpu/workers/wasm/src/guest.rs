@@ -4,15 +4,14 @@
 //! arguments on standard input and prints its result. It comes from whoever sends a task, so nothing about it is believed:
 //! it is checked before it is compiled, and compiled here, where that can do no harm.
 
-mod cache;
 mod check;
 
+use crate::cache::Cache;
 use crate::engine;
 use crate::instance::{ComponentState, Meter, ModuleState};
 use crate::serve::{self, Finished, Process, Runtime, explain, failure, memory_limit};
 use crate::{Common, ServeWasm};
 use anyhow::{Result, anyhow};
-use cache::Cache;
 use potluck_worker_protocol::{Failure, Order};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -277,8 +276,9 @@ impl Runtime for Guests {
         finished
     }
 
-    fn discard(&mut self) {
+    fn discard(&mut self) -> Result<()> {
         self.used = None;
+        Ok(())
     }
 
     async fn prepare(&mut self) -> Result<bool> {

@@ -9,6 +9,7 @@ mod ticker;
 mod guest;
 mod sandbox;
 
+mod cache;
 mod instance;
 mod output;
 mod reactor;

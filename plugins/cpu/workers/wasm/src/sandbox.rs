@@ -9,7 +9,7 @@ use crate::image::{self, Code, Image};
 use crate::instance::Meter;
 use crate::reactor::Places;
 use crate::serve::{self, Finished, Process, Runtime, memory_limit};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use potluck_worker_protocol::{Failure, Order};
 use std::collections::VecDeque;
 use wasmtime::Engine;
@@ -63,8 +63,10 @@ impl PythonFailure {
         if self.code == "memory_limit" || is_memory {
             return Failure { traceback: self.traceback.map(Into::into), ..memory_limit(meter) };
         }
+        // A program may have replaced what the image says.
+        let code = if self.code == "result_unusable" { "result_unusable" } else { "task_failed" };
         Failure {
-            code: self.code.into(),
+            code: code.into(),
             error: self.error.into(),
             error_type: self.error_type.map(Into::into),
             traceback: self.traceback.map(Into::into),
@@ -139,8 +141,14 @@ impl Runtime for Sandbox {
         instance.run(order).await
     }
 
-    fn discard(&mut self) {
-        self.used = None;
+    fn discard(&mut self) -> Result<()> {
+        if let Some(Instance::Module(instance)) = self.used.take()
+            && !instance.remove()
+        {
+            // The next ones must not pay for what this one has left.
+            bail!("a task's folder cannot be removed");
+        }
+        Ok(())
     }
 
     async fn prepare(&mut self) -> Result<bool> {

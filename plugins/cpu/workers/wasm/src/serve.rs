@@ -29,7 +29,10 @@ pub(crate) trait Runtime {
     async fn run(&mut self, order: &Order<'_>) -> Finished;
 
     /// Drops what the last order left, also one that was stopped.
-    fn discard(&mut self);
+    ///
+    /// # Errors
+    /// When it cannot be dropped whole; then the process has to end.
+    fn discard(&mut self) -> Result<()>;
 
     /// Makes one more instance ready; false when there is nothing to do.
     async fn prepare(&mut self) -> Result<bool>;
@@ -171,14 +174,15 @@ impl<R: Runtime> Worker<R> {
                 send_report(socket, slot, seconds, finished)?;
                 // Whoever reads it goes first: what follows takes longer than the way to the client.
                 rustix::thread::sched_yield();
-                self.runtime.discard();
+                self.runtime.discard()?;
             }
             // Condemned: the provider has answered for it, and waits until nothing of it is left.
             _ => {
-                self.runtime.discard();
+                let discarded = self.runtime.discard();
                 output::empty_streams();
                 self.claims.end_condemned(slot);
                 send(socket, &Report { slot, stopped: true, ..Report::default() }, &[])?;
+                discarded?;
             }
         }
         Ok(())

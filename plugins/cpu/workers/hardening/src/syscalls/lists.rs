@@ -189,6 +189,10 @@ pub(super) const FCHMODAT2: c_long = 452;
 /// Callers know what to do when these are not there: they use older ones, whose flags can be looked at.
 pub(super) const ABSENT: &[c_long] = &[c::SYS_clone3, c::SYS_openat2];
 
+/// As on a file system that cannot do it: it would take any amount of room at once, before anybody looks, and C
+/// libraries write the bytes instead when they are told so.
+pub(super) const UNSUPPORTED: &[c_long] = &[c::SYS_fallocate];
+
 /// What may be asked of a descriptor. Not to send signals: the kernel would send them to whichever process is named.
 pub(super) const FCNTLS: &[i32] = &[
     c::F_DUPFD,

@@ -1,15 +1,28 @@
 //! Instances of a component of the world in `wit/image.wit`.
 
 use super::PythonFailure;
+use crate::cache::Cache;
 use crate::instance::{ComponentState, Meter};
 use crate::serve::{Finished, explain};
 use anyhow::{Context, Result};
-use potluck_worker_protocol::Order;
+use potluck_worker_protocol::{Failure, Order};
+use std::cell::RefCell;
+use std::rc::Rc;
 use wasmtime::component::{Component, ComponentExportIndex, ComponentType, InstancePre, Lift, Linker, TypedFunc};
 use wasmtime::{Engine, Store};
 
-/// `run` of the world; its arguments are borrowed for the time of a call.
-type Run<'a> = TypedFunc<(&'a str, &'a str, &'a str), (Result<String, ImageFailure>,)>;
+/// Texts of programs and their code that are kept, in bytes.
+const PROGRAMS_BYTES_MAX: usize = 32 << 20;
+/// A program longer than this is not worth its place: compiling it takes no larger part of its time.
+const PROGRAM_BYTES_MAX: usize = 1 << 20;
+
+/// `compile` and `run` of the world; the arguments are borrowed for the time of a call.
+type Compile<'a> = TypedFunc<(&'a str,), (Result<Vec<u8>, ImageFailure>,)>;
+type Run<'a> = TypedFunc<(&'a str, &'a [u8], &'a str, &'a str), (Result<String, ImageFailure>,)>;
+
+/// Programs as the image's interpreter has compiled them, by their text. An instance compiles before it runs anything of
+/// a program, so what is kept comes from the image alone.
+type Programs = Rc<RefCell<Cache<Rc<[u8]>>>>;
 
 /// `failure` of the world.
 #[derive(ComponentType, Lift)]
@@ -26,13 +39,17 @@ pub(super) struct Image {
     engine: Engine,
     image: InstancePre<ComponentState>,
     prepare: ComponentExportIndex,
+    compile: ComponentExportIndex,
     run: ComponentExportIndex,
     memory_bytes_max: usize,
+    programs: Programs,
 }
 
 pub(super) struct Instance {
     store: Store<ComponentState>,
+    compile: Compile<'static>,
     run: Run<'static>,
+    programs: Programs,
 }
 
 impl Image {
@@ -42,7 +59,9 @@ impl Image {
         let export = |name: &str| component.get_export_index(None, name).with_context(|| format!("no export {name}"));
         Ok(Image {
             prepare: export("prepare")?,
+            compile: export("compile")?,
             run: export("run")?,
+            programs: Rc::new(RefCell::new(Cache::new(PROGRAMS_BYTES_MAX))),
             image: linker.instantiate_pre(component)?,
             engine: engine.clone(),
             memory_bytes_max,
@@ -58,8 +77,9 @@ impl Image {
         let instance = self.image.instantiate_async(&mut store).await?;
         let prepare = instance.get_typed_func::<(), ()>(&mut store, self.prepare)?;
         prepare.call_async(&mut store, ()).await?;
+        let compile = instance.get_typed_func(&mut store, self.compile)?;
         let run = instance.get_typed_func(&mut store, self.run)?;
-        Ok(Instance { store, run })
+        Ok(Instance { store, compile, run, programs: Rc::clone(&self.programs) })
     }
 }
 
@@ -70,17 +90,42 @@ impl Instance {
 
     pub(super) async fn run(&mut self, order: &Order<'_>) -> Finished {
         self.store.set_epoch_deadline(1);
+        let outcome = match self.code(&order.program).await {
+            Ok(code) => self.call(order, &code).await,
+            Err(failure) => Err(failure),
+        };
+        Finished::observed(outcome, &self.store.data().meter)
+    }
+
+    /// The program, compiled.
+    async fn code(&mut self, program: &str) -> Result<Rc<[u8]>, Failure<'static>> {
+        if let Some(code) = self.programs.borrow_mut().get(program) {
+            return Ok(code);
+        }
+        let compile: &Compile<'_> = &self.compile;
+        let compiled = compile.call_async(&mut self.store, (program,)).await;
+        let code: Rc<[u8]> = self.answer(compiled.map(|(result,)| result))?.into();
+        if program.len() <= PROGRAM_BYTES_MAX {
+            self.programs.borrow_mut().put(program, Rc::clone(&code), program.len() + code.len());
+        }
+        Ok(code)
+    }
+
+    async fn call(&mut self, order: &Order<'_>, code: &[u8]) -> Result<String, Failure<'static>> {
         let run: &Run<'_> = &self.run;
-        let arguments = (order.program.as_ref(), order.function.as_ref(), order.args.get());
+        let arguments = (order.program.as_ref(), code, order.function.as_ref(), order.args.get());
         let called = run.call_async(&mut self.store, arguments).await;
+        self.answer(called.map(|(result,)| result))
+    }
+
+    fn answer<T>(&self, called: wasmtime::Result<Result<T, ImageFailure>>) -> Result<T, Failure<'static>> {
         let meter = &self.store.data().meter;
-        let outcome = match called {
-            Ok((Ok(json),)) => Ok(json),
-            Ok((Err(ImageFailure { code, error, error_type, traceback }),)) => {
+        match called {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(ImageFailure { code, error, error_type, traceback })) => {
                 Err(PythonFailure { code, error, error_type, traceback }.explain(meter))
             }
             Err(error) => Err(explain(&error, meter)),
-        };
-        Finished::observed(outcome, meter)
+        }
     }
 }

@@ -6,7 +6,7 @@ use crate::reactor::{self, Interpreter, Places, State};
 use crate::science::{PREPARE, SERVE};
 use crate::serve::{File, Finished, explain, failure};
 use anyhow::{Context, Result};
-use potluck_worker_protocol::{FILES_BYTES_MAX, FILES_MAX, Failure, Order};
+use potluck_worker_protocol::{FILES_BYTES_MAX, FILES_MAX, Failure, Order, remove_folder};
 use serde::Deserialize;
 use serde_json::json;
 use std::cell::Cell;
@@ -63,6 +63,13 @@ impl Image {
 }
 
 impl Instance {
+    /// Drops it; false when its folder could not be removed, because a task has made it so.
+    pub(super) fn remove(self) -> bool {
+        let folder = self.root.0.clone();
+        drop(self);
+        !folder.exists()
+    }
+
     pub(super) fn meter(&mut self) -> &mut Meter {
         &mut self.store.data_mut().meter
     }
@@ -104,7 +111,8 @@ fn read_answer(answer: Option<Vec<u8>>, meter: &Meter) -> Result<String, Failure
     if let Some(result) = answer.strip_prefix('+') {
         return Ok(result.to_owned());
     }
-    let Said(code, error, error_type, traceback) = serde_json::from_str(&answer[1..]).map_err(|_| silent())?;
+    let Some(reason) = answer.strip_prefix('-') else { return Err(silent()) };
+    let Said(code, error, error_type, traceback) = serde_json::from_str(reason).map_err(|_| silent())?;
     Err(PythonFailure { code, error, error_type, traceback }.explain(meter))
 }
 
@@ -163,7 +171,7 @@ impl Root {
 impl Drop for Root {
     fn drop(&mut self) {
         // What cannot be removed goes with the worker's folder.
-        let _ = fs::remove_dir_all(&self.0);
+        remove_folder(&self.0);
     }
 }
 

@@ -1,9 +1,9 @@
-//! Compiled guests, up to a number of bytes; the one that was not used for the longest time goes first.
+//! Compiled code that is kept, up to a number of bytes; what was not used for the longest time goes first.
 
 use std::collections::HashMap;
 
-/// Values by SHA-256, with a weight each.
-pub(super) struct Cache<T> {
+/// Values by a key, with a weight each.
+pub(crate) struct Cache<T> {
     entries: HashMap<String, Entry<T>>,
     bytes: usize,
     bytes_max: usize,
@@ -17,11 +17,11 @@ struct Entry<T> {
 }
 
 impl<T: Clone> Cache<T> {
-    pub(super) fn new(bytes_max: usize) -> Cache<T> {
+    pub(crate) fn new(bytes_max: usize) -> Cache<T> {
         Cache { entries: HashMap::new(), bytes: 0, bytes_max, uses: 0 }
     }
 
-    pub(super) fn get(&mut self, key: &str) -> Option<T> {
+    pub(crate) fn get(&mut self, key: &str) -> Option<T> {
         self.uses += 1;
         let entry = self.entries.get_mut(key)?;
         entry.last_use = self.uses;
@@ -29,7 +29,7 @@ impl<T: Clone> Cache<T> {
     }
 
     /// Keeps a value, and as many others as there is room for beside it.
-    pub(super) fn put(&mut self, key: &str, value: T, bytes: usize) {
+    pub(crate) fn put(&mut self, key: &str, value: T, bytes: usize) {
         self.uses += 1;
         let entry = Entry { value, bytes, last_use: self.uses };
         self.bytes += bytes;
