@@ -97,7 +97,10 @@ impl Modules {
 
     /// A guest that is there already.
     pub(crate) fn find(self: &Arc<Modules>, sha256: &str) -> Result<Module, Refusal> {
-        let mut state = self.state.lock();
+        self.take(&mut self.state.lock(), sha256)
+    }
+
+    fn take(self: &Arc<Modules>, state: &mut State, sha256: &str) -> Result<Module, Refusal> {
         state.uses += 1;
         let uses = state.uses;
         let known = state.entries.get_key_value(sha256).map(|(name, _)| Arc::clone(name));
@@ -140,8 +143,8 @@ impl Modules {
             state.entries.insert(Arc::from(name.as_str()), Entry { bytes, last_use: 0, tasks: 0 });
             state.bytes += bytes;
         }
-        drop(state);
-        self.find(&name)
+        // Under the same lock: a moment later somebody else might make room by removing it.
+        self.take(&mut state, &name)
     }
 
     fn make_room(&self, state: &mut State, bytes: u64) -> Result<(), Refusal> {

@@ -1,4 +1,4 @@
-#| tries = "fills every place in the page that it shares with the node, so that nothing can be sent to it any more, and returns"
+#| tries = "fills every place in the page that it shares with the node, so that nothing can be sent to it, and returns"
 #| python = ["ok 1", "worker_died", "timeout"]
 #| limits = { timeout = 2 }
 

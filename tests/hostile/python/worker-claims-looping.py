@@ -1,4 +1,4 @@
-#| tries = "says in the page that it shares with the node all that can be said of its own order, in turn, and loops for ever"
+#| tries = "says in the page that it shares with the node all that can be said of its own order, in turn, and loops"
 #| python = "timeout: Task execution timeout"
 #| limits = { timeout = 1.5 }
 

@@ -1,4 +1,4 @@
-#| tries = "leaves timers of the kernel behind, which stop the worker before its next order, or take all signals of the user"
+#| tries = "leaves timers of the kernel behind, which stop the worker before its next order"
 #| python = "ok []"
 
 import ctypes

@@ -139,7 +139,10 @@ fn tiny_guests_are_kept_in_bounded_number() {
             }
         });
         for _ in 0..3000 {
-            assert_failed(&reader.read(), "result_unusable", "");
+            let reply = reader.read();
+            // It prints nothing; and where tasks that wait need all that is kept, there is no room for more.
+            let code = reply["code"].as_str().unwrap_or_default();
+            assert!(["result_unusable", "queue_full"].contains(&code), "{reply:#}");
         }
     });
     let kept = kept(&node);

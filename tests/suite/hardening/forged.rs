@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::fs;
 
 /// What a task needs to speak in its worker's place: `own_cells()` are its order's numbers in the page of claims, `claim`
-/// writes there, and `say` sends a frame.
+/// writes a state there, and `say` sends a frame.
 const TOOLS: &str = r#"
 import ctypes, json, os, stat
 def cells():

@@ -19,6 +19,9 @@ pub(super) const THREADS_MAX: u64 = 256;
 const MEMORY_BESIDE_BYTES: u64 = 512 << 20;
 /// How long a worker may take until it takes orders: some read a hundred megabytes of code from a cold disk.
 pub(super) const READY_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a worker that has nothing else to do may take to begin an order. Far longer than it takes on a machine that is
+/// busy, since the order is begun anew elsewhere then.
+const BEGIN_PATIENCE: Duration = Duration::from_secs(5);
 /// Processor time that a worker may use while it has nothing to do, between two looks.
 const IDLE_CPU_SECONDS_MAX: f64 = 0.5;
 /// Stands for all submitters, whose tasks cannot meet in a worker.
@@ -180,6 +183,7 @@ impl State {
         let mut over: Vec<(AttemptId, Stop)> = Vec::new();
         let mut stuck: Vec<WorkerId> = Vec::new();
         let mut deaf: Vec<(WorkerId, Stop)> = Vec::new();
+        let mut unwilling: Vec<WorkerId> = Vec::new();
         for worker in self.workers.values_mut() {
             if worker.is_retiring && worker.sent.is_empty() && !worker.doomed {
                 worker.kill();
@@ -201,6 +205,11 @@ impl State {
             }
             let Some(entry) = head.attempt.and_then(|id| self.attempts.get(&id)) else { continue };
             if ran < WATCHED_AFTER || worker.doomed {
+                continue;
+            }
+            if ran >= BEGIN_PATIENCE && !worker.has_started(head.slot) {
+                // A task that has said that it had ended goes on there, or has spoiled it otherwise.
+                unwilling.push(worker.id);
                 continue;
             }
             let limits = entry.attempt.limits;
@@ -225,6 +234,12 @@ impl State {
         }
         for (id, reason) in over {
             self.stop(id, reason, now, effects);
+        }
+        for id in unwilling {
+            if let Some(worker) = self.workers.get_mut(&id) {
+                worker.kill();
+            }
+            self.take_back(id, now);
         }
         for worker in stuck {
             self.take_back(worker, now);

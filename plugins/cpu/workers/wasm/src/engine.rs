@@ -3,7 +3,9 @@
 
 use anyhow::Result;
 use std::sync::Arc;
-use wasmtime::{CacheStore, Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{
+    CacheStore, Config, Enabled, Engine, InstanceAllocationStrategy, ModuleVersionStrategy, PoolingAllocationConfig,
+};
 
 /// Stack of the code in an instance: deep enough for CPython's own limit on recursion.
 const STACK_BYTES: usize = 8 << 20;
@@ -23,6 +25,11 @@ pub(crate) const TABLE_ELEMENTS_MAX: usize = 200_000;
 const PER_COMPONENT_MAX: u32 = 16;
 /// What wasmtime may keep of an instance beside its memories and tables.
 const INSTANCE_BYTES_MAX: usize = 4 << 20;
+
+/// The version of wasmtime.
+pub(crate) fn version() -> &'static str {
+    ModuleVersionStrategy::WasmtimeVersion.as_str()
+}
 
 /// The settings that compiled code depends on.
 fn settings() -> Config {
@@ -53,13 +60,14 @@ pub(crate) fn for_compiling(functions: Option<Arc<dyn CacheStore>>) -> Result<En
     Ok(Engine::new(&config)?)
 }
 
-/// An engine for so many instances at a time, each with at most so much memory.
+/// An engine for so many instances at a time, each with at most so much memory of its own; one that catches exceptions
+/// has a second memory for them. What it compiles it compiles function by function on one processor: on all of them, the
+/// memory that it takes would be that of as many large functions.
 pub(crate) fn for_running(instances: usize, memory_bytes_max: u64) -> Result<Engine> {
     let count = u32::try_from(instances)?;
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(count)
         .total_core_instances(count * PER_COMPONENT_MAX)
-        // The heap of exceptions is one as well.
         .total_memories(2 * count)
         .total_tables(count * 4)
         .total_stacks(count)
@@ -75,7 +83,7 @@ pub(crate) fn for_running(instances: usize, memory_bytes_max: u64) -> Result<Eng
         .table_keep_resident(KEPT_TABLE_BYTES)
         .pagemap_scan(if pagemap_scan_works() { Enabled::Yes } else { Enabled::No });
     let mut config = settings();
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool)).parallel_compilation(false);
     Ok(Engine::new(&config)?)
 }
 

@@ -5,18 +5,20 @@
 //! it is checked before it is compiled, and compiled here, where that can do no harm.
 
 mod check;
+mod compile;
+mod cost;
 
 use crate::cache::Cache;
 use crate::engine;
-use crate::instance::{ComponentState, Meter, ModuleState};
+use crate::instance::{self, ComponentState, Meter, Metered, ModuleState};
 use crate::serve::{self, Finished, Process, Runtime, explain, failure, memory_limit};
 use crate::{Common, ServeWasm};
 use anyhow::{Result, anyhow};
+use compile::{Code, Compiler, Uncompiled};
 use potluck_worker_protocol::{Failure, Order};
-use std::ops::Range;
 use std::path::PathBuf;
-use wasmtime::component::{self, Component, ComponentExportIndex};
-use wasmtime::{Engine, ExternType, InstancePre, Module, Store};
+use wasmtime::component::{self, ComponentExportIndex};
+use wasmtime::{Engine, ExternType, InstancePre, Store};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p2::bindings::CommandPre;
 
@@ -34,7 +36,7 @@ pub(crate) fn serve(options: &ServeWasm) -> Result<()> {
     serve::serve(|| {
         let guests = Guests::start(&options.common, options.modules.clone(), options.cache_bytes)?;
         let process = Process {
-            description: "wasmtime 48".to_owned(),
+            description: format!("wasmtime {}", engine::version()),
             readable: vec![options.modules.clone()],
             file_bytes_max: options.common.file_bytes_max,
         };
@@ -48,6 +50,7 @@ struct Guests {
     modules: wasmtime::Linker<ModuleState>,
     folder: PathBuf,
     memory_bytes_max: u64,
+    compiler: Compiler,
     cache: Cache<Guest>,
     /// The store of the order that runs, or has run.
     used: Option<Used>,
@@ -66,6 +69,15 @@ enum Used {
     Module(Store<ModuleState>),
 }
 
+impl Used {
+    fn meter(&mut self) -> &mut Meter {
+        match self {
+            Used::Component(store) => store.data_mut().meter(),
+            Used::Module(store) => store.data_mut().meter(),
+        }
+    }
+}
+
 impl Guests {
     fn start(common: &Common, folder: PathBuf, cache_bytes: usize) -> Result<Guests> {
         let engine = engine::for_running(INSTANCES, common.memory_max)?;
@@ -74,6 +86,7 @@ impl Guests {
         let mut modules = wasmtime::Linker::new(&engine);
         wasmtime_wasi::p1::add_to_linker_async(&mut modules, |state: &mut ModuleState| &mut state.wasi)?;
         Ok(Guests {
+            compiler: Compiler::new(&engine),
             engine,
             components,
             modules,
@@ -84,63 +97,59 @@ impl Guests {
         })
     }
 
-    fn guest(&mut self, sha256: &str) -> Result<Guest, Failure<'static>> {
+    async fn guest(&mut self, sha256: &str) -> Result<Guest, Failure<'static>> {
         if let Some(guest) = self.cache.get(sha256) {
             return Ok(guest);
         }
         let unknown =
             |error: std::io::Error| failure("module_unknown", format!("the guest is not on this node: {error}"));
+        let invalid = |error: anyhow::Error| failure("module_invalid", format!("{error:#}"));
         // The provider has checked that the name is a hash; the kernel lets no other folder be read.
         let bytes = std::fs::read(self.folder.join(sha256).with_extension("wasm")).map_err(unknown)?;
-        let (guest, code_bytes) =
-            self.compile(&bytes).map_err(|error| failure("module_invalid", format!("{error:#}")))?;
-        self.cache.put(sha256, guest.clone(), code_bytes);
+        let form = check::check(&bytes).map_err(invalid)?;
+        let code = self.compiler.compile(form, bytes).await.map_err(|uncompiled| match uncompiled {
+            Uncompiled::Invalid(error) => invalid(error),
+            Uncompiled::TooSlow => {
+                let seconds = compile::TIME_MAX.as_secs();
+                failure(
+                    "module_invalid",
+                    format!("it takes longer than the {seconds} s that a guest may take to compile"),
+                )
+            }
+            Uncompiled::Failed => failure("module_invalid", "the compiler failed"),
+        })?;
+        let guest = self.link(&code).map_err(invalid)?;
+        self.cache.put(sha256, guest.clone(), code.bytes());
         Ok(guest)
     }
 
-    /// The guest, and the bytes of its machine code.
-    fn compile(&self, bytes: &[u8]) -> Result<(Guest, usize)> {
-        let length = |range: Range<*const u8>| range.end as usize - range.start as usize;
-        if check::check(bytes)? == check::Form::Module {
-            let module = Module::new(&self.engine, bytes)?;
-            let is_start =
-                |export: ExternType| matches!(export, ExternType::Func(f) if f.params().len() + f.results().len() == 0);
-            if !module.get_export(START).is_some_and(is_start) {
-                return Err(anyhow!(
-                    "the module exports no function `{START}` without parameters and results: build it as a WASI command, or as a component"
-                ));
+    /// Gives code what it imports.
+    fn link(&self, code: &Code) -> Result<Guest> {
+        let component = match code {
+            Code::Module(module) => {
+                let is_start = |export: ExternType| matches!(export, ExternType::Func(f) if f.params().len() + f.results().len() == 0);
+                if !module.get_export(START).is_some_and(is_start) {
+                    return Err(anyhow!(
+                        "the module exports no function `{START}` without parameters and results: build it as a WASI command, or as a component"
+                    ));
+                }
+                return Ok(Guest::Module(self.modules.instantiate_pre(module)?));
             }
-            let code_bytes = length(module.image_range());
-            return Ok((Guest::Module(self.modules.instantiate_pre(&module)?), code_bytes));
-        }
-        let component = Component::new(&self.engine, bytes)?;
-        let code_bytes = length(component.image_range());
-        let pre = self.components.instantiate_pre(&component)?;
+            Code::Component(component) => component,
+        };
+        let pre = self.components.instantiate_pre(component)?;
         if let Some(run) = component.get_export_index(None, RUN) {
-            return Ok((Guest::World { pre, run }, code_bytes));
+            return Ok(Guest::World { pre, run });
         }
         let command = CommandPre::new(pre).map_err(|_| {
             anyhow!("the component exports neither `{RUN}` of the world potluck:guest nor `wasi:cli/run`")
         })?;
-        Ok((Guest::Command(command), code_bytes))
-    }
-
-    fn limits(&self, order: &Order<'_>) -> usize {
-        let limit = match order.memory_limit_bytes {
-            0 => self.memory_bytes_max,
-            limit => limit.min(self.memory_bytes_max),
-        };
-        usize::try_from(limit).unwrap_or(usize::MAX)
+        Ok(Guest::Command(command))
     }
 
     fn component_store(&mut self, mut state: ComponentState, order: &Order<'_>) -> &mut Store<ComponentState> {
-        let limit = state.meter.memory_bytes_max;
-        state.meter.begin(limit, order.output_limit_bytes);
-        let mut store = Store::new(&self.engine, state);
-        store.limiter(|state| &mut state.meter);
-        store.epoch_deadline_async_yield_and_update(1);
-        store.set_epoch_deadline(1);
-        self.used = Some(Used::Component(store));
+        state.meter.begin(state.meter.memory_bytes_max, order.output_limit_bytes);
+        self.used = Some(Used::Component(instance::store(&self.engine, state)));
         match &mut self.used {
             Some(Used::Component(store)) => store,
             _ => unreachable!("it was put there above"),
@@ -153,7 +162,7 @@ impl Guests {
         run: &ComponentExportIndex,
         order: &Order<'_>,
     ) -> Finished {
-        let state = ComponentState::new(self.limits(order));
+        let state = ComponentState::new(instance::memory_bytes_max(order, self.memory_bytes_max));
         let store = self.component_store(state, order);
         let called = async {
             let instance = pre.instantiate_async(&mut *store).await?;
@@ -178,7 +187,8 @@ impl Guests {
 
     async fn run_command(&mut self, pre: &CommandPre<ComponentState>, order: &Order<'_>) -> Finished {
         let arguments = [PROGRAM, &order.function];
-        let state = ComponentState::command(self.limits(order), order.args.get(), &arguments);
+        let memory_bytes_max = instance::memory_bytes_max(order, self.memory_bytes_max);
+        let state = ComponentState::command(memory_bytes_max, order.args.get(), &arguments);
         let store = self.component_store(state, order);
         let called = async {
             let command = pre.instantiate_async(&mut *store).await?;
@@ -193,14 +203,10 @@ impl Guests {
     }
 
     async fn run_module(&mut self, pre: &InstancePre<ModuleState>, order: &Order<'_>) -> Finished {
-        let limit = self.limits(order);
-        let mut state = ModuleState::command(limit, order.args.get(), &[PROGRAM, &order.function]);
-        state.meter.begin(limit, order.output_limit_bytes);
-        let mut store = Store::new(&self.engine, state);
-        store.limiter(|state| &mut state.meter);
-        store.epoch_deadline_async_yield_and_update(1);
-        store.set_epoch_deadline(1);
-        let Used::Module(store) = self.used.insert(Used::Module(store)) else {
+        let memory_bytes_max = instance::memory_bytes_max(order, self.memory_bytes_max);
+        let mut state = ModuleState::command(memory_bytes_max, order.args.get(), &[PROGRAM, &order.function]);
+        state.meter.begin(memory_bytes_max, order.output_limit_bytes);
+        let Used::Module(store) = self.used.insert(Used::Module(instance::store(&self.engine, state))) else {
             unreachable!("it was put there above");
         };
         let called = async {
@@ -235,6 +241,10 @@ fn printed(exit: Result<i32, wasmtime::Error>, meter: &Meter) -> Finished {
             let complaint: String = complaint.chars().take(4 << 10).collect();
             Err(failure("task_failed", format!("the guest ended with exit code {code}: {complaint}")))
         }
+        Ok(_) if printed == 0 => Err(failure(
+            "result_unusable",
+            "the guest printed nothing; what a command prints on standard output is its result, as JSON",
+        )),
         Ok(_) if printed > finished.stdout.len() as u64 => Err(failure(
             "result_unusable",
             format!(
@@ -255,9 +265,9 @@ impl Runtime for Guests {
         let Some(sha256) = &order.module_sha256 else {
             return Finished::refused("invalid_task", "the task names no guest");
         };
-        let guest = match self.guest(sha256) {
+        let guest = match self.guest(sha256).await {
             Ok(guest) => guest,
-            Err(failure) => return Finished { outcome: Err(failure), ..Finished::refused("", "") },
+            Err(failure) => return Finished::failed(failure),
         };
         let mut finished = match &guest {
             Guest::World { pre, run } => self.run_world(pre, run, order).await,
@@ -265,13 +275,12 @@ impl Runtime for Guests {
             Guest::Module(pre) => self.run_module(pre, order).await,
         };
         if let Err(failure) = &mut finished.outcome
-            && self.memory_was_refused_at_once()
+            && let Some(meter) = self.used.as_mut().map(Used::meter)
+            && meter.memory_refused
+            && meter.memory_bytes == 0
         {
-            *failure = match &self.used {
-                Some(Used::Component(store)) => memory_limit(&store.data().meter),
-                Some(Used::Module(store)) => memory_limit(&store.data().meter),
-                None => return finished,
-            };
+            // It did not even get the memory that it starts with.
+            *failure = memory_limit(meter);
         }
         finished
     }
@@ -285,16 +294,8 @@ impl Runtime for Guests {
         // A guest starts in less time than it takes to guess which one is needed next.
         Ok(false)
     }
-}
 
-impl Guests {
-    /// Whether the instance did not even get the memory that it starts with.
-    fn memory_was_refused_at_once(&self) -> bool {
-        let meter = match &self.used {
-            Some(Used::Component(store)) => &store.data().meter,
-            Some(Used::Module(store)) => &store.data().meter,
-            None => return false,
-        };
-        meter.memory_refused && meter.memory_bytes == 0
+    fn must_end(&self) -> bool {
+        self.compiler.is_busy()
     }
 }

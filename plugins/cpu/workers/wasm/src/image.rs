@@ -6,9 +6,10 @@ use crate::science;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +20,11 @@ use wasmtime::{Engine, Module};
 const DESCRIPTION: &str = "image.json";
 const WEBASSEMBLY: &str = "image.wasm";
 const COMPILED_EXTENSION: &str = "cwasm";
+/// A file that is being written is called `NAME.PROCESS.new`.
+const UNFINISHED_EXTENSION: &str = "new";
+/// Compiled code that is kept of one image in a folder of many: that of the newest versions, for nodes that are still of an
+/// older one.
+const VERSIONS_MAX: usize = 2;
 /// Bits of a mode that let others than the owner write.
 const OTHERS_WRITE: u32 = 0o022;
 
@@ -73,6 +79,7 @@ impl Image {
 /// Writes the files of an image, and its compiled code beside them. The description comes last: what has none is no
 /// image yet.
 pub(crate) fn write(folder: &Path, image: &Image, webassembly: &[u8], engine: &Engine) -> Result<()> {
+    remove_unfinished(folder)?;
     let code = compile_bytes(engine, image.kind, webassembly)?;
     write_whole(&folder.join(WEBASSEMBLY), webassembly)?;
     write_whole(&compiled_path(folder, &image.key(engine)), &code)?;
@@ -97,12 +104,53 @@ pub(crate) fn find_compiled(folder: &Path, other: Option<&Path>) -> Result<Optio
         bail!("the image in {} was made by another version of this program; install it again", folder.display());
     }
     let key = image.key(&engine::for_compiling(None)?);
-    let places = [Some(folder), other].into_iter().flatten();
-    Ok(places.map(|place| compiled_path(place, &key)).find(|path| path.exists()))
+    let own = Some(compiled_path(folder, &key));
+    let other = other.map(|other| shared_path(other, &key, folder));
+    Ok([own, other].into_iter().flatten().find(|path| path.exists()))
 }
 
 fn compiled_path(folder: &Path, key: &str) -> PathBuf {
     folder.join(format!("{key}.{COMPILED_EXTENSION}"))
+}
+
+/// In a folder with the code of many images, the name tells which one it is of.
+fn shared_path(place: &Path, key: &str, image: &Path) -> PathBuf {
+    place.join(format!("{key}{}", shared_suffix(image)))
+}
+
+fn shared_suffix(image: &Path) -> String {
+    let name = image.file_name().unwrap_or_default().to_string_lossy();
+    format!(".{name}.{COMPILED_EXTENSION}")
+}
+
+/// Removes all but the newest of an image's compiled code in a folder of many.
+fn remove_old_versions(place: &Path, image: &Path) -> Result<()> {
+    let suffix = shared_suffix(image);
+    let mut versions = Vec::new();
+    for entry in fs::read_dir(place)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().ends_with(&suffix) {
+            versions.push((entry.metadata()?.modified()?, entry.path()));
+        }
+    }
+    versions.sort();
+    for (_, path) in versions.iter().rev().skip(VERSIONS_MAX) {
+        fs::remove_file(path)?;
+    }
+    Ok(())
+}
+
+/// Removes what a process was writing when it was killed.
+fn remove_unfinished(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let is_unfinished = path.extension().is_some_and(|extension| extension == UNFINISHED_EXTENSION);
+        let process = path.file_stem().and_then(|stem| Path::new(stem).extension());
+        if is_unfinished && process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes compiled code beside an image that is not its own.
@@ -131,13 +179,21 @@ pub(crate) fn compile(folder: &Path, into: Option<&Path>) -> Result<PathBuf> {
     let functions = Functions::new("compile", count_functions(&bytes)?);
     let engine = engine::for_compiling(Some(Arc::new(functions)))?;
     let code = compile_bytes(&engine, image.kind, &bytes)?;
-    let place = into.unwrap_or(folder);
-    fs::create_dir_all(place)?;
-    let path = compiled_path(place, &image.key(&engine));
-    write_whole(&path, &code).with_context(|| format!("{} cannot be written", path.display()))?;
-    if into.is_none() {
+    let key = image.key(&engine);
+    let write = |place: &Path, path: &Path| {
+        fs::create_dir_all(place)?;
+        remove_unfinished(place)?;
+        write_whole(path, &code).with_context(|| format!("{} cannot be written", path.display()))
+    };
+    let Some(into) = into else {
+        let path = compiled_path(folder, &key);
+        write(folder, &path)?;
         remove_other_code(folder)?;
-    }
+        return Ok(path);
+    };
+    let path = shared_path(into, &key, folder);
+    write(into, &path)?;
+    remove_old_versions(into, folder)?;
     Ok(path)
 }
 
@@ -161,7 +217,7 @@ pub(crate) fn count_functions(bytes: &[u8]) -> Result<usize> {
 
 /// A file that is there either whole or not at all, whatever happens meanwhile.
 fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let temporary = path.with_extension(format!("{}.new", std::process::id()));
+    let temporary = path.with_extension(format!("{}.{UNFINISHED_EXTENSION}", std::process::id()));
     let mut file = File::create(&temporary)?;
     file.write_all(bytes)?;
     file.sync_all()?;
@@ -172,29 +228,30 @@ fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 pub(crate) fn load(engine: &Engine, folder: &Path, other: Option<&Path>) -> Result<Code> {
     let path = find_compiled(folder, other)?
         .with_context(|| format!("the image in {} has not been compiled for this program", folder.display()))?;
-    check_ownership(&path)?;
+    // What is looked at is what is loaded, whatever the path leads to by then.
+    let file = File::open(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+    check_ownership(&file.metadata()?, &path)?;
+    let place = path.parent().context("a file without a folder")?;
+    check_ownership(&fs::metadata(place)?, place)?;
+    let opened = format!("/proc/self/fd/{}", file.as_raw_fd());
     Ok(match Image::read(folder)?.kind {
         // SAFETY: compiled code is machine code that runs with the rights of this process. It was written by `compile` or
         // `write`, into a file and a folder that nobody but root and this user can write, so it is as trustworthy as this
         // program.
-        Kind::Component => Code::Component(unsafe { Component::deserialize_file(engine, &path)? }),
+        Kind::Component => Code::Component(unsafe { Component::deserialize_file(engine, opened)? }),
         // SAFETY: as above.
-        Kind::Module => Code::Module(unsafe { Module::deserialize_file(engine, &path)? }),
+        Kind::Module => Code::Module(unsafe { Module::deserialize_file(engine, opened)? }),
     })
 }
 
 /// Refuses code that somebody else could have put there.
-fn check_ownership(file: &Path) -> Result<()> {
+fn check_ownership(metadata: &Metadata, path: &Path) -> Result<()> {
     let own = rustix::process::geteuid().as_raw();
-    let folder = file.parent().context("a file without a folder")?;
-    for path in [file, folder] {
-        let metadata = fs::metadata(path).with_context(|| format!("{} cannot be looked at", path.display()))?;
-        if ![0, own].contains(&metadata.uid()) || metadata.mode() & OTHERS_WRITE != 0 {
-            bail!(
-                "{} can be written by others, so the machine code in it is not loaded; run `chmod go-w` on it, or remove it",
-                path.display()
-            );
-        }
+    if ![0, own].contains(&metadata.uid()) || metadata.mode() & OTHERS_WRITE != 0 {
+        bail!(
+            "{} can be written by others, so the machine code in it is not loaded; run `chmod go-w` on it, or remove it",
+            path.display()
+        );
     }
     Ok(())
 }
@@ -244,6 +301,42 @@ mod tests {
         let description = r#"{"description":"x","kind":"component","packages":[],"sha256":"00"}"#;
         fs::write(folder.path().join(DESCRIPTION), description).unwrap();
         assert!(compile(folder.path(), None).unwrap_err().to_string().contains("install the image again"));
+    }
+
+    #[test]
+    fn what_is_left_of_older_versions_and_killed_processes_goes() {
+        let top = tempfile::tempdir().unwrap();
+        let (folder, place) = (top.path().join("python"), top.path().join("compiled"));
+        fs::create_dir(&folder).unwrap();
+        fs::create_dir(&place).unwrap();
+        let alive = format!("x.{}.new", std::process::id());
+        // No process has this number: it is above the kernel's limit.
+        for name in ["x.99999999.new", &alive, "other.science.cwasm"] {
+            fs::write(place.join(name), "").unwrap();
+        }
+        let module = wat::parse_str("(module)").unwrap();
+        fs::write(folder.join(WEBASSEMBLY), &module).unwrap();
+        let image = Image {
+            description: "nothing".to_owned(),
+            kind: Kind::Module,
+            packages: Vec::new(),
+            sha256: sha256(&module),
+            recipe: science::recipe(),
+        };
+        fs::write(folder.join(DESCRIPTION), serde_json::to_vec(&image).unwrap()).unwrap();
+        for name in ["old", "older"] {
+            let file = File::create(place.join(format!("{name}.python.cwasm"))).unwrap();
+            let age = std::time::Duration::from_secs(if name == "old" { 100 } else { 200 });
+            file.set_modified(std::time::SystemTime::now() - age).unwrap();
+        }
+        let path = compile(&folder, Some(&place)).unwrap();
+        assert_eq!(find_compiled(&folder, Some(&place)).unwrap(), Some(path.clone()));
+        assert!(load(&engine::for_compiling(None).unwrap(), &folder, Some(&place)).is_ok());
+        let mut names: Vec<_> = fs::read_dir(&place).unwrap().map(|entry| entry.unwrap().path()).collect();
+        names.sort();
+        let mut left = [path, place.join(alive), place.join("old.python.cwasm"), place.join("other.science.cwasm")];
+        left.sort();
+        assert_eq!(names, left);
     }
 
     #[test]

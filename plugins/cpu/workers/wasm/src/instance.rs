@@ -1,15 +1,16 @@
 //! What an instance can see of the world, and how much of it it may use: a clock, random numbers, two streams to print on.
-//! No file, no socket, no environment.
+//! No socket, and nothing of the process's environment; only those of the science image see folders, as `reactor` says.
 
 use crate::engine::TABLE_ELEMENTS_MAX;
 use crate::output::Output;
+use potluck_worker_protocol::Order;
 use rand::rngs::StdRng;
 use rand::{SeedableRng, TryRng};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use wasmtime::ResourceLimiter;
+use wasmtime::{Engine, ResourceLimiter, Store};
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock, ResourceTable, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
@@ -27,7 +28,7 @@ const RESOURCES_MAX: usize = 10_000;
 pub(crate) struct Observation(Arc<AtomicBool>);
 
 impl Observation {
-    fn note(&self) {
+    pub(crate) fn note(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
@@ -92,6 +93,26 @@ impl Meter {
     }
 }
 
+/// The memory that an order may use, in bytes: what it says, but no more than any may have.
+pub(crate) fn memory_bytes_max(order: &Order<'_>, most: u64) -> usize {
+    let limit = if order.memory_limit_bytes == 0 { most } else { order.memory_limit_bytes.min(most) };
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+/// What the store of an instance carries, of whatever kind.
+pub(crate) trait Metered: Send + 'static {
+    fn meter(&mut self) -> &mut Meter;
+}
+
+/// A store whose code uses no more than its meter allows, and gives way at each tick.
+pub(crate) fn store<T: Metered>(engine: &Engine, state: T) -> Store<T> {
+    let mut store = Store::new(engine, state);
+    store.limiter(|state| state.meter());
+    store.epoch_deadline_async_yield_and_update(1);
+    store.set_epoch_deadline(1);
+    store
+}
+
 impl ResourceLimiter for Meter {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let all = self.memory_bytes.saturating_sub(current).saturating_add(desired);
@@ -128,6 +149,18 @@ impl ComponentState {
         let mut wasi = meter.wasi();
         let wasi = wasi.stdin(crate::output::input(stdin)).args(arguments).build();
         ComponentState { meter, wasi, table: resources() }
+    }
+}
+
+impl Metered for ComponentState {
+    fn meter(&mut self) -> &mut Meter {
+        &mut self.meter
+    }
+}
+
+impl Metered for ModuleState {
+    fn meter(&mut self) -> &mut Meter {
+        &mut self.meter
     }
 }
 

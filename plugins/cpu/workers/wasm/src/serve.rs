@@ -6,20 +6,24 @@ use crate::ticker::Ticker;
 use anyhow::{Context, Result};
 use potluck_worker_hardening::{Kind, Policy, harden, take_socket};
 use potluck_worker_protocol::{
-    Claims, Failure, FileEntry, FrameReader, Order, Patience, RESULT_BYTES_MAX, Ready, Report, receive_claims,
-    write_frame,
+    Claims, ERROR_BYTES_MAX, Failure, FileEntry, FrameReader, Order, Patience, RESULT_BYTES_MAX, Ready, Report,
+    TRACEBACK_BYTES_MAX, receive_claims, write_frame,
 };
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::future::Future;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 use wasmtime::{Engine, Trap};
 use wasmtime_wasi::I32Exit;
+
+/// Longest name of an exception's class.
+const ERROR_TYPE_BYTES_MAX: usize = 256;
 
 /// What runs orders.
 pub(crate) trait Runtime {
@@ -36,6 +40,11 @@ pub(crate) trait Runtime {
 
     /// Makes one more instance ready; false when there is nothing to do.
     async fn prepare(&mut self) -> Result<bool>;
+
+    /// Whether something goes on that only the end of the process ends: then it runs no other order.
+    fn must_end(&self) -> bool {
+        false
+    }
 }
 
 /// How an order ended by itself.
@@ -60,7 +69,12 @@ pub(crate) struct File {
 impl Finished {
     /// An order that could not be begun.
     pub(crate) fn refused(code: &'static str, error: impl Into<String>) -> Finished {
-        let outcome = Err(failure(code, error));
+        Finished::failed(failure(code, error))
+    }
+
+    /// The same, with more to say.
+    pub(crate) fn failed(failure: Failure<'static>) -> Finished {
+        let outcome = Err(failure);
         Finished { outcome, stdout: String::new(), stderr: String::new(), deterministic: None, files: Vec::new() }
     }
 
@@ -143,6 +157,9 @@ pub(crate) fn serve<R: Runtime>(start: impl FnOnce() -> Result<(R, Process)>) ->
         while let Some(frame) = reader.next_frame()? {
             let order: Order<'_> = serde_json::from_slice(frame)?;
             executor.block_on(worker.run(&order, &mut socket))?;
+            if worker.runtime.must_end() {
+                return wait_for_end(&mut socket);
+            }
         }
         while !is_readable(&socket) && executor.block_on(worker.runtime.prepare())? {}
         patience.wait(&socket);
@@ -171,11 +188,13 @@ impl<R: Runtime> Worker<R> {
         self.ticker.end();
         match finished {
             Some(finished) if self.claims.finish(slot) => {
-                send_report(socket, slot, seconds, finished)?;
+                send_report(socket, slot, seconds, finished, self.runtime.must_end())?;
                 // Whoever reads it goes first: what follows takes longer than the way to the client.
                 rustix::thread::sched_yield();
                 self.runtime.discard()?;
             }
+            // Condemned as well, but something of it stays: the provider ends the process when it hears nothing.
+            _ if self.runtime.must_end() => {}
             // Condemned: the provider has answered for it, and waits until nothing of it is left.
             _ => {
                 let discarded = self.runtime.discard();
@@ -198,9 +217,16 @@ async fn first_of<T>(order: impl Future<Output = T>, stopped: impl Future<Output
     }
 }
 
-fn send_report(socket: &mut UnixStream, slot: usize, seconds: f64, finished: Finished) -> Result<()> {
+/// Returns when the provider has hung up, if it has not killed this process before.
+fn wait_for_end(socket: &mut UnixStream) -> Result<()> {
+    let mut orders = [0; 4096];
+    while socket.read(&mut orders)? > 0 {}
+    Ok(())
+}
+
+fn send_report(socket: &mut UnixStream, slot: usize, seconds: f64, finished: Finished, retire: bool) -> Result<()> {
     let Finished { outcome, stdout, stderr, deterministic, mut files } = finished;
-    let mut report = Report { slot, seconds, deterministic, ..Report::default() };
+    let mut report = Report { slot, seconds, deterministic, retire, ..Report::default() };
     report.stdout = stdout.into();
     report.stderr = stderr.into();
     let unusable = |error: String| Some(failure("result_unusable", error));
@@ -215,7 +241,7 @@ fn send_report(socket: &mut UnixStream, slot: usize, seconds: f64, finished: Fin
             Ok(result) => report.result = Some(result),
             Err(error) => report.failure = unusable(format!("the result is not JSON: {error}")),
         },
-        Err(failure) => report.failure = Some(failure.clone()),
+        Err(failure) => report.failure = Some(shortened(failure.clone())),
     }
     if report.failure.is_some() {
         files.clear();
@@ -223,6 +249,19 @@ fn send_report(socket: &mut UnixStream, slot: usize, seconds: f64, finished: Fin
     report.files =
         files.iter().map(|file| FileEntry { name: file.name.as_str().into(), bytes: file.bytes.len() }).collect();
     send(socket, &report, &files)
+}
+
+/// A failure whose texts can be sent, whoever wrote them.
+fn shortened(failure: Failure<'_>) -> Failure<'_> {
+    let shorten = |text: Cow<'_, str>, bytes_max: usize| -> Cow<'static, str> {
+        text[..text.floor_char_boundary(bytes_max)].to_owned().into()
+    };
+    Failure {
+        error: shorten(failure.error, ERROR_BYTES_MAX),
+        error_type: failure.error_type.map(|text| shorten(text, ERROR_TYPE_BYTES_MAX)),
+        traceback: failure.traceback.map(|text| shorten(text, TRACEBACK_BYTES_MAX)),
+        ..failure
+    }
 }
 
 /// The bytes of files follow the message in a frame of their own, unless there are none at all.

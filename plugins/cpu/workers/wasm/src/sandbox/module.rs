@@ -1,12 +1,12 @@
 //! Instances of a module of WASI preview 1, each with an empty folder of its own whose files come back with the result.
 
 use super::PythonFailure;
-use crate::instance::Meter;
+use crate::instance::{self, Meter};
 use crate::reactor::{self, Interpreter, Places, State};
 use crate::science::{PREPARE, SERVE};
 use crate::serve::{File, Finished, explain, failure};
 use anyhow::{Context, Result};
-use potluck_worker_protocol::{FILES_BYTES_MAX, FILES_MAX, Failure, Order, remove_folder};
+use potluck_worker_protocol::{FILES_BYTES_MAX, FILES_MAX, Failure, Order, is_file_name, remove_folder};
 use serde::Deserialize;
 use serde_json::json;
 use std::cell::Cell;
@@ -51,10 +51,7 @@ impl Image {
     pub(super) async fn make(&self) -> Result<Instance> {
         let root = Root::make(&self.scratch, self.next.replace(self.next.get() + 1))?;
         let state = State::new(self.memory_bytes_max, &self.places, &root.0)?;
-        let mut store = Store::new(&self.engine, state);
-        store.limiter(|state| &mut state.meter);
-        store.epoch_deadline_async_yield_and_update(1);
-        store.set_epoch_deadline(1);
+        let mut store = instance::store(&self.engine, state);
         let instance = self.image.instantiate_async(&mut store).await?;
         let interpreter = Interpreter::of(&mut store, &instance)?;
         interpreter.run(&mut store, PREPARE).await?;
@@ -153,6 +150,9 @@ impl Root {
                 } else if kind.is_file() {
                     let bytes = entry.metadata().map_err(unreadable)?.len();
                     let left = bytes_left.checked_sub(bytes).filter(|_| found.len() < FILES_MAX);
+                    if !is_file_name(&name) {
+                        return Err(format!("the task made a file that cannot come back under its name: {name:?}"));
+                    }
                     bytes_left = left.ok_or_else(|| {
                         format!(
                             "the task left more than the {FILES_MAX} files or {FILES_BYTES_MAX} bytes that can come back; what is not to come back belongs into /tmp"
