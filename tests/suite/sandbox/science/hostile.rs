@@ -104,7 +104,7 @@ def main():
     return 'not forged'
 "
         );
-        node.call(with(science(&program), json!({ "max_retries": 3 })))
+        node.call(science(&program))
     };
     for answer in [
         "'éx'.encode()",
@@ -127,7 +127,6 @@ def main():
         let reply = forge(answer);
         let code = reply["code"].as_str().unwrap_or_default();
         assert!(["task_failed", "result_unusable"].contains(&code), "{answer}: {}", shown(&reply));
-        assert_eq!(reply["attempts"], 1, "{answer}: {}", shown(&reply));
         assert!(!reply["error"].as_str().unwrap().contains("char boundary"), "{answer}: {}", shown(&reply));
         assert!(reply.to_string().len() < 256 << 10, "{answer}: {} bytes", reply.to_string().len());
         assert_eq!(run(&node, "def main(): return 1"), 1);
