@@ -9,6 +9,8 @@
 //!
 //! It imports WASI and `host.call(request, length, &answer, &answer_length) -> 0, or less than 0`.
 
+mod files;
+
 use crate::instance::{Meter, Metered};
 use anyhow::{Context, Result, bail};
 use potluck_worker_protocol::RESULT_BYTES_MAX;
@@ -33,6 +35,7 @@ const REFUSED: i32 = -2;
 pub(crate) struct State {
     pub(crate) meter: Meter,
     wasi: WasiP1Ctx,
+    told: files::Told,
     /// What it gets when it asks for its order.
     pub(crate) order: Vec<u8>,
     /// The last answer that it gave.
@@ -64,7 +67,8 @@ impl State {
         wasi.preopened_dir(&places.library, LIBRARY, FsPerms::ReadOnly)?;
         wasi.preopened_dir(&places.plot_data, PLOT_DATA, FsPerms::ReadOnly)?;
         wasi.preopened_dir(root, "/", FsPerms::ReadWrite)?;
-        Ok(State { meter, wasi: wasi.build_p1(), order: Vec::new(), answer: None })
+        let told = files::Told::default();
+        Ok(State { meter, wasi: wasi.build_p1(), told, order: Vec::new(), answer: None })
     }
 }
 
@@ -78,6 +82,7 @@ impl Metered for State {
 pub(crate) fn linker(engine: &wasmtime::Engine) -> Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p1::add_to_linker_async(&mut linker, |state: &mut State| &mut state.wasi)?;
+    files::replace(&mut linker)?;
     linker.func_wrap_async(
         "host",
         "call",

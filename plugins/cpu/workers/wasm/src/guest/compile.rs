@@ -44,12 +44,13 @@ pub(super) enum Uncompiled {
 /// Compiles one guest at a time.
 pub(super) struct Compiler {
     engine: Engine,
+    time_max: Duration,
     is_busy: Cell<bool>,
 }
 
 impl Compiler {
     pub(super) fn new(engine: &Engine) -> Compiler {
-        Compiler { engine: engine.clone(), is_busy: Cell::new(false) }
+        Compiler { engine: engine.clone(), time_max: TIME_MAX, is_busy: Cell::new(false) }
     }
 
     /// Whether it was given up while it compiled, and goes on.
@@ -72,8 +73,31 @@ impl Compiler {
         let thread = std::thread::Builder::new().name("compiler".to_owned()).stack_size(STACK_BYTES);
         thread.spawn(work).map_err(|_| Uncompiled::Failed)?;
         self.is_busy.set(true);
-        let compiled = tokio::time::timeout(TIME_MAX, receiver).await.map_err(|_| Uncompiled::TooSlow)?;
+        let compiled = tokio::time::timeout(self.time_max, receiver).await.map_err(|_| Uncompiled::TooSlow)?;
         self.is_busy.set(false);
         compiled.map_err(|_| Uncompiled::Failed)?.map_err(|error| Uncompiled::Invalid(error.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compile(compiler: &Compiler, text: &str) -> Result<Code, Uncompiled> {
+        let executor = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        executor.block_on(compiler.compile(Form::Module, wat::parse_str(text).unwrap()))
+    }
+
+    #[test]
+    fn a_guest_that_takes_too_long_is_given_up_and_the_compiler_is_busy_with_it() {
+        let engine = crate::engine::for_compiling(None).unwrap();
+        let mut compiler = Compiler::new(&engine);
+        assert!(matches!(compile(&compiler, "(module (func))"), Ok(Code::Module(_))));
+        assert!(matches!(compile(&compiler, "(module (func) (memory 1) (memory 1))"), Err(Uncompiled::Invalid(_))));
+        assert!(!compiler.is_busy());
+        compiler.time_max = Duration::from_millis(1);
+        let long = "(func (param i64) (result i64) (loop (br_if 0 (i64.eqz (local.get 0)))) local.get 0)".repeat(5_000);
+        assert!(matches!(compile(&compiler, &format!("(module {long})")), Err(Uncompiled::TooSlow)));
+        assert!(compiler.is_busy());
     }
 }
