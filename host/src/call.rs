@@ -18,6 +18,8 @@ pub struct Incoming<'a> {
     pub attachment: &'a [u8],
     /// Who sent it, as established by the host.
     pub caller: Caller<'a>,
+    /// The IP address that it came from over the network; empty for this machine.
+    pub source_ip: &'a str,
 }
 
 /// What became of a message.

@@ -1,7 +1,12 @@
 //! The command line: definitions only. What each command does is in [`crate::commands`].
 
 mod help;
+mod identity;
+mod pool;
 mod runtime;
+
+pub(crate) use identity::{IdArgs, IdCommand, IdExportArgs, IdImportArgs, TokenArgs, TokenCommand};
+pub(crate) use pool::{JoinArgs, PoolArgs, PoolCommand, PoolCreateArgs, PoolTokenArgs};
 
 use crate::commands::values::{Member, byte_size, host_port, member, seconds};
 use clap::{Args, Parser, Subcommand};
@@ -31,6 +36,18 @@ pub(crate) struct Cli {
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) json: bool,
 
+    /// Ask inside TLS, as the node of --identity; always so when the node is on another machine
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) tls: bool,
+
+    /// Data folder of the node to ask as, which implies --tls [default: that of the port, in the user's data folder]
+    #[arg(long, global = true, value_name = "FOLDER", help_heading = "Global options")]
+    pub(crate) identity: Option<PathBuf>,
+
+    /// File with the access token of another account's node (env POTLUCK_TOKEN: the token itself); see `potluck token`
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub(crate) token_file: Option<PathBuf>,
+
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }
@@ -43,6 +60,18 @@ pub(crate) enum Command {
     /// Run a peer: it offers what its plugins.toml names
     #[command(after_help = help::PEER_HELP)]
     Peer(PeerArgs),
+    /// Show who a node is; take its identity along to another machine
+    #[command(after_help = help::ID_HELP)]
+    Id(IdArgs),
+    /// Join the pool that a token is for
+    #[command(after_help = help::JOIN_HELP)]
+    Join(JoinArgs),
+    /// Create a pool, let nodes in, and throw them out
+    #[command(after_help = help::POOL_HELP)]
+    Pool(PoolArgs),
+    /// Show or renew the token by which another account of this machine may use the node
+    #[command(after_help = help::TOKEN_HELP)]
+    Token(TokenArgs),
     /// Run a function of a Python program on the pool and print what it returns
     #[command(after_help = help::CPU_HELP)]
     Cpu(Box<CpuArgs>),
@@ -115,9 +144,17 @@ pub(crate) struct PeerArgs {
     #[arg(long, value_name = "PORT", env = "TRACKER_PORT", hide_env_values = true)]
     pub(crate) tracker_port: Option<u16>,
 
-    /// Work alone, without a tracker
+    /// Look for no tracker while the node is in no pool
     #[arg(long, conflicts_with = "tracker")]
     pub(crate) no_tracker: bool,
+
+    /// Join the pool that a token is for; `-` reads the token from standard input
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) join: Option<String>,
+
+    /// What people call this node in the pool, with --join [default: the name of the machine]
+    #[arg(long, value_name = "NAME", requires = "join")]
+    pub(crate) name: Option<String>,
 
     #[command(flatten)]
     pub(crate) node: NodeArgs,
@@ -474,6 +511,15 @@ mod tests {
             "potluck cpu --program p --retries -1",
             "potluck peer --tracker nowhere",
             "potluck peer --tracker h:1 --no-tracker",
+            "potluck peer --name n",
+            "potluck pool",
+            "potluck pool token --valid 24",
+            "potluck pool token --address nowhere",
+            "potluck pool revoke",
+            "potluck join",
+            "potluck join t --tracker nowhere",
+            "potluck id export",
+            "potluck token",
             "potluck batch t.jsonl --jobs 0",
             "potluck status --port 70000",
             "potluck send",
@@ -483,6 +529,36 @@ mod tests {
         ] {
             assert_eq!(Cli::try_parse_from(line.split(' ')).unwrap_err().exit_code(), 2, "{line}");
         }
+    }
+
+    #[test]
+    fn a_token_has_its_options_with_and_without_a_new_pool() {
+        let options = "--reusable --valid 7d --address a:1 --address [::1]:2 -q";
+        let Some(Command::Pool(args)) = parse(&format!("potluck pool create --pool-name p --name n {options}")).command
+        else {
+            panic!("another command")
+        };
+        let PoolCommand::Create(create) = args.command else { panic!("another command") };
+        assert_eq!((create.pool_name.as_deref(), create.name.as_deref()), (Some("p"), Some("n")));
+        let Some(Command::Pool(args)) = parse(&format!("potluck pool token {options}")).command else {
+            panic!("another command")
+        };
+        let PoolCommand::Token(token) = args.command else { panic!("another command") };
+        for token in [create.token, token] {
+            assert_eq!((token.reusable, token.valid, token.quiet), (true, Some(604_800), true));
+            assert_eq!(token.addresses, ["a:1", "[::1]:2"]);
+        }
+    }
+
+    #[test]
+    fn the_data_folder_of_an_identity_stands_before_or_after_what_is_done_with_it() {
+        for line in ["potluck id --data-dir d export f", "potluck id export f --data-dir d"] {
+            let Some(Command::Id(args)) = parse(line).command else { panic!("another command") };
+            assert_eq!(args.data_dir.as_deref(), Some(std::path::Path::new("d")), "{line}");
+            assert!(matches!(args.command, Some(IdCommand::Export(_))), "{line}");
+        }
+        let Some(Command::Id(args)) = parse("potluck id").command else { panic!("another command") };
+        assert!(args.command.is_none());
     }
 
     #[test]

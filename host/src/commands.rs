@@ -6,12 +6,17 @@
 mod batch;
 mod cpu;
 mod doctor;
+pub(crate) mod duration;
 mod events;
 mod guest;
+mod identity;
+mod join;
 mod memory;
 mod node;
+mod passphrase;
 mod peers;
 mod plugins;
+mod pool;
 mod runtime_status;
 mod sandbox;
 mod selftest;
@@ -19,6 +24,7 @@ mod send;
 mod session;
 mod status;
 mod task_files;
+mod token;
 pub(crate) mod values;
 
 use crate::cli::{Cli, Command, CompletionsArgs};
@@ -33,6 +39,11 @@ use std::process::ExitCode;
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct UsageError(String);
+
+/// The user pressed Ctrl-C where a text was asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped; nothing was changed")]
+struct Interrupted;
 
 /// Exit code of a command that the user stopped with Ctrl-C, as shells count it.
 const EXIT_INTERRUPTED: u8 = 130;
@@ -54,7 +65,14 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let node = Target { host: cli.host, port: cli.port, json: cli.json };
+    let node = Target {
+        host: cli.host,
+        port: cli.port,
+        json: cli.json,
+        tls: cli.tls,
+        identity: cli.identity,
+        token_file: cli.token_file,
+    };
     match cli.command {
         None => {
             output::print(&Cli::command().render_help().to_string())?;
@@ -64,6 +82,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Tracker(args) => node::tracker(node.host, node.port, args),
             Command::Peer(args) => node::peer(node.host, node.port, args),
             Command::Completions(args) => completions(&args),
+            Command::Id(args) => identity::run(&node, args),
+            Command::Join(args) => block_on(join::run(&node, args)),
+            Command::Pool(args) => block_on(pool::run(&node, args.command)),
+            Command::Token(args) => token::run(&node, &args),
             Command::Cpu(args) => block_on(cpu::run(&node, *args)),
             Command::Batch(args) => block_on(batch::run(&node, *args)),
             Command::Cancel(args) => ask(&node, async |session| cpu::cancel(&session, &args).await),
@@ -114,5 +136,11 @@ fn report(error: &anyhow::Error, json: bool) -> ExitCode {
         let _ = output::print_json(&String::from_utf8_lossy(&refusal.to_json()));
     }
     output::note(&format!("Error: {error:#}"));
-    if error.is::<UsageError>() { ExitCode::from(EXIT_USAGE) } else { ExitCode::FAILURE }
+    if error.is::<UsageError>() {
+        ExitCode::from(EXIT_USAGE)
+    } else if error.is::<Interrupted>() {
+        ExitCode::from(EXIT_INTERRUPTED)
+    } else {
+        ExitCode::FAILURE
+    }
 }

@@ -1,7 +1,10 @@
 //! plugins.toml: what a node is made of. Errors name the file, the table and the key.
 
+use crate::access::AccessConfig;
 use anyhow::{Context, bail};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 /// A node's composition.
@@ -11,6 +14,8 @@ pub struct Config {
     pub source: String,
     /// `[node]`.
     pub node: NodeConfig,
+    /// `[access]`.
+    pub access: AccessConfig,
     /// `[plugins.<id>]`, in the order of the file.
     pub plugins: Vec<PluginConfig>,
 }
@@ -19,8 +24,19 @@ pub struct Config {
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NodeConfig {
-    /// Address to listen on. Only loopback, until connections are encrypted.
+    /// Address to listen on; loopback when missing, and everywhere once the node is in a pool.
     pub host: String,
+    /// The address that other nodes are told, where they reach this one by another than it knows itself.
+    pub advertise: String,
+    /// From where plain frames are accepted.
+    pub plaintext: Plaintext,
+    /// Which accounts of this machine count as the node's user.
+    pub local_users: LocalUsers,
+    /// Whether the tracker of a pool tells the local network that it is there, and members listen for it when it does not
+    /// answer.
+    pub discovery: bool,
+    /// Seconds for which a membership is good that this node issues, as the authority of a pool.
+    pub membership_seconds: u64,
     /// `host:port` of the tracker; none with an empty text.
     pub tracker: Option<String>,
     /// Seconds between two heartbeats to the tracker.
@@ -29,6 +45,8 @@ pub struct NodeConfig {
     pub idle_seconds: f64,
     /// Most connections at a time.
     pub connections_max: usize,
+    /// Most connections at a time from which it is not known yet who is at the other end.
+    pub unknown_connections_max: usize,
     /// Most bytes that frames in transit may hold, over all connections.
     pub frame_bytes_total_max: usize,
 }
@@ -36,14 +54,43 @@ pub struct NodeConfig {
 impl Default for NodeConfig {
     fn default() -> NodeConfig {
         NodeConfig {
-            host: "127.0.0.1".to_owned(),
+            host: String::new(),
+            advertise: String::new(),
+            plaintext: Plaintext::Loopback,
+            local_users: LocalUsers::Own,
+            discovery: true,
+            membership_seconds: 86_400,
             tracker: None,
             heartbeat_seconds: 10.0,
             idle_seconds: 30.0,
             connections_max: 10_000,
+            unknown_connections_max: 256,
             frame_bytes_total_max: 256 << 20,
         }
     }
+}
+
+/// From where plain frames are accepted; everything else must come inside TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Plaintext {
+    /// From nowhere.
+    Never,
+    /// From this machine.
+    Loopback,
+    /// From everywhere, where they prove nothing: every such connection must show the node's token, which then anybody on
+    /// the way can read.
+    Anywhere,
+}
+
+/// Which accounts of this machine count as the node's user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LocalUsers {
+    /// The one that the node runs as, and root.
+    Own,
+    /// All.
+    All,
 }
 
 /// `[plugins.<id>]`: one provider.
@@ -70,22 +117,17 @@ impl Config {
     pub fn parse(text: &str, source: &str, folder: &Path) -> anyhow::Result<Config> {
         // The parser's own errors show the line, the key and a caret.
         let mut file: toml::Table = toml::from_str(text).map_err(|error| anyhow::anyhow!("{source}: {error}"))?;
-        let node = match file.remove("node") {
-            None => NodeConfig::default(),
-            Some(table) => table.try_into::<NodeConfig>().map_err(|error| {
-                // What follows the first line repeats the key, without the text of the file around it.
-                let text = error.to_string();
-                anyhow::anyhow!("{source}: [node]: {}", text.trim().replace('\n', " "))
-            })?,
-        };
+        let node: NodeConfig = table(&mut file, "node", source)?;
         node.check().with_context(|| format!("{source}: [node]"))?;
+        let access: AccessConfig = table(&mut file, "access", source)?;
+        access.check().with_context(|| format!("{source}: [access]"))?;
         let plugin_tables = match file.remove("plugins") {
             None => toml::Table::new(),
             Some(toml::Value::Table(tables)) => tables,
             Some(other) => bail!("{source}: `plugins` must be tables, [plugins.<id>], not {}", other.type_str()),
         };
         if let Some(key) = file.keys().next() {
-            bail!("{source}: unknown table or key `{key}`, expected [node] or [plugins.<id>]");
+            bail!("{source}: unknown table or key `{key}`, expected [node], [access] or [plugins.<id>]");
         }
         let mut plugins = Vec::new();
         for (id, value) in plugin_tables {
@@ -104,20 +146,50 @@ impl Config {
             let settings_json = serde_json::to_string(&settings).with_context(|| table.clone())?;
             plugins.push(PluginConfig { id, path, settings_json });
         }
-        Ok(Config { source: source.to_owned(), node, plugins })
+        Ok(Config { source: source.to_owned(), node, access, plugins })
     }
 }
 
+/// Takes one of the host's own tables out of the file.
+fn table<T: Default + DeserializeOwned>(file: &mut toml::Table, name: &str, source: &str) -> anyhow::Result<T> {
+    let Some(table) = file.remove(name) else { return Ok(T::default()) };
+    table.try_into().map_err(|error| {
+        // What follows the first line repeats the key, without the text of the file around it.
+        let text = error.to_string();
+        anyhow::anyhow!("{source}: [{name}]: {}", text.trim().replace('\n', " "))
+    })
+}
+
 impl NodeConfig {
+    /// Where to listen, if that is said.
+    pub fn host(&self) -> Option<&str> {
+        Some(self.host.as_str()).filter(|host| !host.is_empty())
+    }
+
+    /// The address that others are told, if one is said; it has been checked.
+    pub fn advertised(&self) -> Option<IpAddr> {
+        self.advertise.parse().ok()
+    }
+
     fn check(&self) -> anyhow::Result<()> {
+        if !self.advertise.is_empty() && self.advertised().is_none() {
+            bail!("key `advertise`: expected an IP address, found {:?}", self.advertise);
+        }
         let seconds = [("heartbeat_seconds", self.heartbeat_seconds), ("idle_seconds", self.idle_seconds)];
         for (key, value) in seconds {
             if !(0.05..=86_400.0).contains(&value) {
                 bail!("key `{key}`: expected seconds from 0.05 to 86400, found {value}");
             }
         }
-        if self.connections_max == 0 {
-            bail!("key `connections_max`: expected at least 1");
+        for (key, value) in
+            [("connections_max", self.connections_max), ("unknown_connections_max", self.unknown_connections_max)]
+        {
+            if !(1..=1_000_000).contains(&value) {
+                bail!("key `{key}`: expected from 1 to 1000000, found {value}");
+            }
+        }
+        if !(1..=31_536_000).contains(&self.membership_seconds) {
+            bail!("key `membership_seconds`: expected from 1 to 31536000 (a year), found {}", self.membership_seconds);
         }
         if self.frame_bytes_total_max < potluck_sdk::message::FRAME_BYTES_MAX {
             bail!(

@@ -18,6 +18,7 @@ impl DataDir {
     pub fn open(path: &Path) -> anyhow::Result<DataDir> {
         create_private_folder(path)?;
         let path = path.canonicalize().with_context(|| format!("cannot resolve {}", path.display()))?;
+        keep_private(&path)?;
         let lock_path = path.join("lock");
         let lock = OpenOptions::new()
             .create(true)
@@ -60,12 +61,31 @@ pub fn default_path(port: u16) -> anyhow::Result<PathBuf> {
     Ok(base.join("potluck").join(port.to_string()))
 }
 
-fn create_private_folder(path: &Path) -> anyhow::Result<()> {
+pub(crate) fn create_private_folder(path: &Path) -> anyhow::Result<()> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(path)
         .with_context(|| format!("cannot create the folder {}", path.display()))
+}
+
+/// Takes away what others may do in a folder, which must be this user's own.
+fn keep_private(path: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let metadata = path.metadata().with_context(|| format!("cannot look at {}", path.display()))?;
+    let own = rustix::process::geteuid().as_raw();
+    if metadata.uid() != own {
+        bail!(
+            "the data directory {} belongs to another account (number {}); name one of your own",
+            path.display(),
+            metadata.uid()
+        );
+    }
+    if metadata.mode() & 0o077 != 0 {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
+            .with_context(|| format!("cannot make {} readable by its owner alone", path.display()))?;
+    }
+    Ok(())
 }
 
 /// Replaces a small file so that a reader, or a machine that loses power, sees the old content or the new, never a part.

@@ -3,12 +3,13 @@
 use crate::call::{Dispatch, Incoming, PendingCall, Response, Sink};
 use crate::events::Watcher;
 use crate::node::Node;
+use crate::pool_messages;
+use potluck_sdk::ProviderError;
 use potluck_sdk::message::node::{Events, NodeStatus, PeerList, PluginList, WatchEvents};
 use potluck_sdk::message::to_json;
-use potluck_sdk::{Caller, ProviderError};
 use std::sync::Arc;
 
-/// Answers a message, if it is one of [`potluck_sdk::message::node::HOST_MESSAGES`].
+/// Answers a message that is one of [`potluck_sdk::message::node::HOST_MESSAGES`].
 pub fn answer(
     node: &Arc<Node>,
     message_type: &str,
@@ -27,7 +28,7 @@ pub fn answer(
             Response::ok(to_json(&PeerList { peers, tracker_connected }))
         }
         "WATCH_EVENTS" => return Some(watch_events(node, incoming, sink)),
-        _ => return None,
+        _ => return pool_messages::answer(node, message_type, incoming, sink),
     };
     Some(Dispatch::Ready(response))
 }
@@ -36,12 +37,12 @@ pub fn answer(
 fn status(node: &Arc<Node>) -> String {
     let own = NodeStatus {
         status: "OK".to_owned(),
-        peer_ip: node.address.ip().to_string(),
-        peer_port: node.address.port(),
-        peer_id: node.peer_id,
+        peer_ip: node.address().ip().to_string(),
+        peer_port: node.addresses.port(),
+        peer_id: node.identity.peer_id,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_seconds: node.started.elapsed().as_secs_f64(),
-        tracker_address: node.tracker.clone(),
+        tracker_address: node.tracker.lock().clone(),
         tracker_connected: node.peers.is_connected(),
     };
     let mut merged = match serde_json::to_value(&own) {
@@ -65,12 +66,9 @@ fn status(node: &Arc<Node>) -> String {
     to_json(&merged)
 }
 
-/// Events tell who runs what, so they are for this machine's user alone.
+/// Events tell who runs what, so they are for this machine's user alone, as declared in the sdk.
 fn watch_events(node: &Arc<Node>, incoming: Incoming<'_>, sink: &mut dyn FnMut() -> Sink) -> Dispatch {
     let refuse = |code, text: &str| Dispatch::Ready(Response::error(&ProviderError::new(code, text)));
-    if !matches!(incoming.caller, Caller::Local | Caller::Web(_)) {
-        return refuse(ProviderError::FORBIDDEN, "events are for the user of this machine");
-    }
     let request: WatchEvents = match serde_json::from_str(incoming.json) {
         Ok(request) => request,
         Err(error) => return refuse(ProviderError::INVALID_MESSAGE, &format!("WATCH_EVENTS: {error}")),

@@ -1,65 +1,65 @@
 //! The node's identity: an Ed25519 key, and the peer id that follows from it.
 
-use crate::data_dir::{DataDir, write_private};
-use anyhow::{Context, bail};
-use potluck_sdk::PeerId;
-use ring::digest::{Context as Digest, SHA256};
-use ring::signature::{Ed25519KeyPair, KeyPair};
-use std::path::Path;
+pub mod portable;
 
-/// What stands in front of the 32 bytes of an Ed25519 public key in its SubjectPublicKeyInfo (RFC 8410, section 4).
-const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
-/// Keeps this use of the hash apart from any other; part of what a peer id means, so it never changes.
-const PEER_ID_LABEL: &[u8] = b"potluck peer id 1\0";
-const PEM_LABEL: &str = "PRIVATE KEY";
+use crate::data_dir::write_private;
+use crate::key::KeyPair;
+use anyhow::Context;
+use potluck_sdk::PeerId;
+use std::path::{Path, PathBuf};
 
 /// The key of a node and what is derived from it.
 pub struct Identity {
+    /// The private key.
+    pub key: KeyPair,
     /// Derived from the public key, so it survives any change of address and nobody else can have it.
     pub peer_id: PeerId,
+    /// The random id that an older system had left, kept because files may have been registered under it.
+    pub alias: Option<String>,
 }
 
 impl Identity {
-    /// Reads the key from the data directory, or makes one on first start.
-    pub fn load_or_create(data_dir: &DataDir) -> anyhow::Result<Identity> {
-        let key_path = data_dir.path().join("identity.key");
-        let key = if key_path.exists() { read_key(&key_path)? } else { create_key(&key_path)? };
-        let peer_id = peer_id_of(key.public_key().as_ref());
-        write_peer_id(data_dir.path(), peer_id)?;
-        Ok(Identity { peer_id })
+    /// Reads the key from a data directory, or makes one on first start.
+    pub fn load_or_create(folder: &Path) -> anyhow::Result<Identity> {
+        let key = KeyPair::load_or_create(&key_path(folder))?;
+        let peer_id = key.public().peer_id();
+        write_peer_id(folder, peer_id)?;
+        Ok(Identity::new(key, folder))
+    }
+
+    /// Reads the key from a data directory that has one.
+    pub fn load(folder: &Path) -> anyhow::Result<Identity> {
+        Ok(Identity::new(KeyPair::load(&key_path(folder))?, folder))
+    }
+
+    /// Makes `key` the identity of a data directory. One that is there already is kept beside it, under another name.
+    pub fn replace(folder: &Path, key: KeyPair) -> anyhow::Result<Identity> {
+        let path = key_path(folder);
+        if path.exists() {
+            let former =
+                KeyPair::load(&path).map_or_else(|_| "unreadable".to_owned(), |key| key.public().peer_id().short());
+            let kept = folder.join(format!("identity.{former}.key"));
+            std::fs::rename(&path, &kept).with_context(|| format!("cannot rename {}", path.display()))?;
+        }
+        key.save(&path)?;
+        for name in ["peer_id.txt", "peer_id_alias.txt"] {
+            std::fs::remove_file(folder.join(name)).or_else(|error| match error.kind() {
+                std::io::ErrorKind::NotFound => Ok(()),
+                _ => Err(error),
+            })?;
+        }
+        Identity::load_or_create(folder)
+    }
+
+    fn new(key: KeyPair, folder: &Path) -> Identity {
+        let alias = std::fs::read_to_string(folder.join("peer_id_alias.txt")).ok();
+        Identity { peer_id: key.public().peer_id(), key, alias: alias.map(|text| text.trim().to_owned()) }
     }
 }
 
-fn create_key(path: &Path) -> anyhow::Result<Ed25519KeyPair> {
-    let document = Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new())
-        .map_err(|_| anyhow::anyhow!("the system gave no random numbers for a new identity"))?;
-    let text = pem::encode(&pem::Pem::new(PEM_LABEL, document.as_ref()));
-    write_private(path, text.as_bytes())?;
-    read_key(path)
-}
-
-fn read_key(path: &Path) -> anyhow::Result<Ed25519KeyPair> {
-    let text = std::fs::read(path).with_context(|| format!("cannot read the node's key {}", path.display()))?;
-    let document = pem::parse(text).ok().filter(|document| document.tag() == PEM_LABEL);
-    let key = document.and_then(|document| Ed25519KeyPair::from_pkcs8(document.contents()).ok());
-    let Some(key) = key else {
-        bail!(
-            "{} is not an Ed25519 key; restore it from a copy, or move it away to start as a new peer",
-            path.display()
-        );
-    };
-    Ok(key)
-}
-
-fn peer_id_of(public_key: &[u8]) -> PeerId {
-    let mut digest = Digest::new(&SHA256);
-    digest.update(PEER_ID_LABEL);
-    digest.update(&SPKI_PREFIX);
-    digest.update(public_key);
-    let hash = digest.finish();
-    let mut first = [0; 16];
-    first.copy_from_slice(&hash.as_ref()[..16]);
-    PeerId::from_hash(first)
+/// Where a data directory keeps the node's key.
+pub fn key_path(folder: &Path) -> PathBuf {
+    folder.join("identity.key")
 }
 
 /// `peer_id.txt` is for people and old tools; the key is the truth. A random id that an older system left there is kept
@@ -84,12 +84,8 @@ mod tests {
     #[test]
     fn an_identity_survives_a_restart_and_is_private() {
         let folder = tempfile::tempdir().unwrap();
-        let first = {
-            let data_dir = DataDir::open(folder.path()).unwrap();
-            Identity::load_or_create(&data_dir).unwrap().peer_id
-        };
-        let data_dir = DataDir::open(folder.path()).unwrap();
-        assert_eq!(Identity::load_or_create(&data_dir).unwrap().peer_id, first);
+        let first = Identity::load_or_create(folder.path()).unwrap().peer_id;
+        assert_eq!(Identity::load_or_create(folder.path()).unwrap().peer_id, first);
         let text = std::fs::read_to_string(folder.path().join("peer_id.txt")).unwrap();
         assert_eq!(text.trim(), first.to_string());
         for name in ["identity.key", "peer_id.txt"] {
@@ -103,18 +99,28 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let old = "2f1c1f0e-5d0c-4a51-9d3c-0d4b7f6a9e11";
         std::fs::write(folder.path().join("peer_id.txt"), old).unwrap();
-        let data_dir = DataDir::open(folder.path()).unwrap();
-        let identity = Identity::load_or_create(&data_dir).unwrap();
+        let identity = Identity::load_or_create(folder.path()).unwrap();
         assert_ne!(identity.peer_id.to_string(), old);
-        assert_eq!(std::fs::read_to_string(folder.path().join("peer_id_alias.txt")).unwrap(), old);
+        assert_eq!(identity.alias.as_deref(), Some(old));
     }
 
     #[test]
     fn a_damaged_key_is_refused_with_its_name() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("identity.key"), "nonsense").unwrap();
-        let data_dir = DataDir::open(folder.path()).unwrap();
-        let error = Identity::load_or_create(&data_dir).err().unwrap().to_string();
+        let error = Identity::load_or_create(folder.path()).err().unwrap().to_string();
         assert!(error.contains("identity.key"), "{error}");
+    }
+
+    #[test]
+    fn a_replaced_identity_is_kept_under_another_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Identity::load_or_create(folder.path()).unwrap().peer_id;
+        let second = KeyPair::generate().unwrap();
+        let expected = second.public().peer_id();
+        assert_eq!(Identity::replace(folder.path(), second).unwrap().peer_id, expected);
+        let kept = folder.path().join(format!("identity.{}.key", first.short()));
+        assert_eq!(KeyPair::load(&kept).unwrap().public().peer_id(), first);
+        assert!(!folder.path().join("peer_id_alias.txt").exists(), "that file is for ids of the older system");
     }
 }

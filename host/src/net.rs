@@ -1,12 +1,22 @@
-//! The wire: frames over TCP, to clients and to other peers.
+//! The wire: frames over TCP, plain or inside TLS, to clients and to other peers.
 
+pub mod admission;
+pub mod caller;
+pub mod channel;
 pub mod client;
 mod connection;
+pub mod dial;
 pub mod frame;
+mod greeting;
 mod link;
 mod links;
 mod outbound;
 mod server;
+mod socket_owner;
+pub mod tls;
+mod trust;
+mod unknown;
 
+pub use link::{Credentials, Target};
 pub use links::Links;
-pub use server::{Server, resolve_loopback};
+pub use server::{Server, any_address};

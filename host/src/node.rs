@@ -1,13 +1,21 @@
 //! The node: what its parts share.
 
+use crate::access::Access;
+use crate::access_token::AccessToken;
+use crate::addresses::Addresses;
+use crate::audit::{Audit, AuditEvent};
 use crate::config::NodeConfig;
 use crate::data_dir::DataDir;
 use crate::events::{self, EventLog};
-use crate::net::Links;
+use crate::identity::Identity;
+use crate::net::caller::Present;
+use crate::net::tls::Tls;
+use crate::net::{Links, Target};
 use crate::peers::{Peers, split_address};
 use crate::plugin::Plugin;
+use crate::pool::Pool;
 use crate::routes::Routes;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use potluck_sdk::PeerId;
 use potluck_sdk::message::tracker::{LOAD_TOPIC, LoadReport, PEERS_TOPIC};
 use std::net::SocketAddr;
@@ -19,11 +27,31 @@ use tokio::sync::watch;
 /// A running node.
 pub struct Node {
     /// Who it is.
-    pub peer_id: PeerId,
+    pub identity: Identity,
+    /// Its id, as text.
+    pub id_text: String,
     /// Where it listens.
-    pub address: SocketAddr,
-    /// `host:port` of its tracker.
-    pub tracker: Option<String>,
+    pub addresses: Addresses,
+    /// `host:port` of the tracker that somebody has named.
+    pub named_tracker: Option<String>,
+    /// `host:port` of the tracker to use while the node is in no pool; nothing to do without.
+    pub tracker_without_pool: Option<String>,
+    /// `host:port` of the tracker that it talks to. A leaf lock.
+    pub tracker: Mutex<Option<String>>,
+    /// The same, as it is connected to. A leaf lock.
+    pub tracker_target: Mutex<Option<Target>>,
+    /// Its side of encrypted connections.
+    pub tls: Arc<Tls>,
+    /// Its place in a pool.
+    pub pool: Arc<Pool>,
+    /// Who may send what.
+    pub access: Access,
+    /// Makes its user of whoever shows it.
+    pub access_token: AccessToken,
+    /// What was refused, and what its administrators did.
+    pub audit_log: Audit,
+    /// Members that have connections here.
+    pub present: Present,
     /// `[node]` of plugins.toml.
     pub config: NodeConfig,
     /// What it keeps.
@@ -65,10 +93,22 @@ impl Node {
 
     /// Whether a `to` means this node.
     pub fn is_own_address(&self, to: &str) -> bool {
-        to.parse::<PeerId>().is_ok_and(|peer_id| peer_id == self.peer_id)
+        to.parse::<PeerId>().is_ok_and(|peer_id| peer_id == self.identity.peer_id)
             || split_address(to).is_some_and(|(host, port)| {
-                port == self.address.port() && host.parse().is_ok_and(|ip: std::net::IpAddr| ip == self.address.ip())
+                host.parse().is_ok_and(|ip: std::net::IpAddr| self.addresses.is_own(ip.to_canonical(), port))
             })
+    }
+
+    /// The address under which others reach it.
+    pub fn address(&self) -> SocketAddr {
+        self.addresses.advertised(self.pool.standing().is_some())
+    }
+
+    /// Notes what was refused or done by an administrator, and tells those who listen.
+    pub fn audit(&self, event: &AuditEvent<'_>) {
+        if let Some(json) = self.audit_log.record(event) {
+            self.events.publish(event.topic.name(), &json);
+        }
     }
 
     /// Gives an event to providers that want it and keeps it for clients.

@@ -1,11 +1,13 @@
 //! The nodes of the pool, as the tracker last told of them.
 
-use crate::net::resolve_loopback;
+use crate::net::Target;
+use crate::net::tls::Pin;
+use crate::node::Node;
 use parking_lot::Mutex;
 use potluck_sdk::message::tracker::{PeerEntry, PeerTable};
 use potluck_sdk::{PeerId, ProviderError};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The last table, which stays when the tracker is away.
@@ -73,23 +75,60 @@ impl Peers {
         let entry = table.entries.values().find(|entry| entry.peer_id == Some(peer_id))?;
         Some((entry.ip.clone(), entry.port))
     }
+
+    fn id_at(&self, ip: &str, port: u16) -> Option<PeerId> {
+        let table = self.table.lock();
+        table.entries.values().find(|entry| entry.port == port && entry.ip == ip)?.peer_id
+    }
+
+    /// Forgets everything: the table of another pool means nothing.
+    pub fn clear(&self) {
+        *self.table.lock() = Table::default();
+    }
 }
 
-/// The address that a `to` means: a peer id, or `host:port`.
-pub fn resolve(peers: &Peers, to: &str) -> Result<SocketAddr, ProviderError> {
+/// The node that a `to` means: a peer id, or `host:port`. In a pool that is a member, and without one a node of this user
+/// on this machine.
+pub fn resolve(node: &Node, to: &str) -> Result<Target, ProviderError> {
     let unreachable = |text: String| ProviderError::new(ProviderError::PEER_UNREACHABLE, text);
-    let (host, port) = match to.parse::<PeerId>() {
-        Ok(peer_id) => peers
-            .address_of(peer_id)
-            .ok_or_else(|| unreachable(format!("no peer {to} is known here; see `potluck peers`")))?,
-        Err(_) => split_address(to)
-            .ok_or_else(|| ProviderError::invalid(format!("`to` must be a peer id or host:port, not {to:?}")))?,
+    let standing = node.pool.standing();
+    let tracker = standing.as_ref().map(|standing| (standing.tracker_id(), &standing.tracker_addresses));
+    let (peer_id, (host, port)) = match to.parse::<PeerId>() {
+        Ok(peer_id) => {
+            let at_tracker = tracker.filter(|(tracker_id, _)| *tracker_id == peer_id);
+            let address = at_tracker.and_then(|(_, addresses)| split_address(addresses.first()?));
+            let address = node.peers.address_of(peer_id).or(address);
+            (
+                Some(peer_id),
+                address.ok_or_else(|| unreachable(format!("no peer {to} is known here; see `potluck peers`")))?,
+            )
+        }
+        Err(_) => {
+            let (host, port) = split_address(to)
+                .ok_or_else(|| ProviderError::invalid(format!("`to` must be a peer id or host:port, not {to:?}")))?;
+            let at_tracker = tracker.filter(|(_, addresses)| addresses.iter().any(|address| address == to));
+            (node.peers.id_at(&host, port).or(at_tracker.map(|(tracker_id, _)| tracker_id)), (host, port))
+        }
     };
     // Names are looked up by the system, which may take its time; only what needs no look-up is allowed here.
-    if host != "localhost" && host.parse::<std::net::IpAddr>().is_err() {
-        return Err(ProviderError::invalid(format!("`to` must hold an address, such as 127.0.0.1:{port}, not a name")));
+    let ip = match host.parse::<IpAddr>() {
+        Ok(ip) => ip,
+        Err(_) if host == "localhost" => Ipv4Addr::LOCALHOST.into(),
+        Err(_) => {
+            let text = format!("`to` must hold an address, such as 127.0.0.1:{port}, not a name");
+            return Err(ProviderError::invalid(text));
+        }
+    };
+    let address = SocketAddr::new(ip, port);
+    if standing.is_some() {
+        return Ok(Target::member(address, peer_id.map_or(Pin::Any, Pin::Peer)));
     }
-    resolve_loopback(&host, port).map_err(|error| unreachable(error.to_string()))
+    if !ip.is_loopback() {
+        let text =
+            format!("{host} is another machine, and this node is in no pool; join one with `potluck join TOKEN`");
+        return Err(unreachable(text));
+    }
+    Ok(Target::own(address))
 }
 
 /// Splits `host:port`, with brackets around an IPv6 address.
@@ -125,19 +164,19 @@ mod tests {
         peers.update(change(true, vec![entry(1), entry(2)], &[]));
         peers.update(change(false, vec![entry(3)], &["127.0.0.1:1"]));
         assert_eq!(peers.entries().iter().map(|entry| entry.port).collect::<Vec<_>>(), [2, 3]);
-        assert_eq!(resolve(&peers, &entry(3).peer_id.unwrap().to_string()).unwrap().port(), 3);
+        assert_eq!(peers.address_of(entry(3).peer_id.unwrap()), Some(("127.0.0.1".to_owned(), 3)));
+        assert_eq!(peers.id_at("127.0.0.1", 3), entry(3).peer_id);
         peers.update(change(true, vec![entry(4)], &[]));
         assert_eq!(peers.entries().len(), 1);
-        assert_eq!(resolve(&peers, &entry(3).peer_id.unwrap().to_string()).unwrap_err().code, "peer_unreachable");
+        assert_eq!(peers.address_of(entry(3).peer_id.unwrap()), None);
     }
 
     #[test]
-    fn only_this_machine_can_be_named() {
-        let peers = Peers::default();
-        assert_eq!(resolve(&peers, "127.0.0.1:9001").unwrap().port(), 9001);
-        assert_eq!(resolve(&peers, "[::1]:9001").unwrap().port(), 9001);
-        for to in ["192.0.2.1:9000", "127.0.0.1", "127.0.0.1:99999", "nowhere.invalid:1", ":5", ""] {
-            assert!(resolve(&peers, to).is_err(), "{to}");
+    fn an_address_is_split_at_its_last_colon() {
+        assert_eq!(split_address("127.0.0.1:9001"), Some(("127.0.0.1".to_owned(), 9001)));
+        assert_eq!(split_address("[::1]:9001"), Some(("::1".to_owned(), 9001)));
+        for to in ["127.0.0.1", "127.0.0.1:99999", ":5", ""] {
+            assert_eq!(split_address(to), None, "{to}");
         }
     }
 }

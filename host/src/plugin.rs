@@ -4,7 +4,7 @@ mod elf;
 mod loader;
 
 use crate::account::Account;
-use crate::call::{PendingCall, Response};
+use crate::call::{Incoming, PendingCall, Response};
 use crate::config::PluginConfig;
 use parking_lot::Mutex;
 use potluck_sdk::abi::{
@@ -12,7 +12,7 @@ use potluck_sdk::abi::{
     PANICKED, PluginTable, REPLY_DROPPED, REPLY_OK, Slice,
 };
 use potluck_sdk::message::node::{PluginReport, PluginState};
-use potluck_sdk::{Caller, LeastCaller, ProviderError};
+use potluck_sdk::{LeastCaller, ProviderError};
 use std::ffi::c_void;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -107,9 +107,7 @@ impl Plugin {
     pub fn handle(
         self: &Arc<Plugin>,
         message_type: &str,
-        json: &str,
-        attachment: &[u8],
-        caller: &Caller<'_>,
+        incoming: Incoming<'_>,
         defer: &mut dyn FnMut(Arc<Account>, Instant) -> Arc<PendingCall>,
     ) -> Result<Response, Arc<PendingCall>> {
         let Some((table, guard)) = self.enter() else {
@@ -120,12 +118,13 @@ impl Plugin {
         let mut frame = Frame {
             call: Call {
                 struct_size: size_of::<Call>() as u32,
-                caller: caller.abi_kind(),
-                caller_id: Slice::new(caller.id().as_bytes()),
+                caller: incoming.caller.abi_kind(),
+                caller_id: Slice::new(incoming.caller.id().as_bytes()),
                 message_type: Slice::new(message_type.as_bytes()),
-                json: Slice::new(json.as_bytes()),
-                attachment: Slice::new(attachment),
+                json: Slice::new(incoming.json.as_bytes()),
+                attachment: Slice::new(incoming.attachment),
                 defer: defer_call,
+                source_ip: Slice::new(incoming.source_ip.as_bytes()),
             },
             account: &self.account,
             defer,

@@ -1,11 +1,14 @@
-//! Decides who answers a message: the host itself, a provider of this node, or another peer.
+//! Decides who answers a message: the host itself, a provider of this node, or another peer; and whether the caller may
+//! send it.
 
+use crate::audit::{AuditEvent, AuditTopic};
 use crate::call::{CancelHook, Dispatch, Incoming, PendingCall, Response, Sink};
 use crate::net::frame;
 use crate::node::Node;
 use crate::{host_messages, peers};
 use potluck_sdk::envelope::Envelope;
-use potluck_sdk::{Caller, ProviderError};
+use potluck_sdk::message::node::host_message;
+use potluck_sdk::{Caller, LeastCaller, ProviderError};
 use std::cell::Cell;
 use std::sync::Arc;
 
@@ -36,30 +39,49 @@ pub fn route(
     {
         return forward(node, envelope, to, incoming, sink);
     }
-    let routes = node.routes.load();
-    let Some(route) = routes.get(envelope.message_type) else {
+    if let Some(least_caller) = host_message(envelope.message_type) {
+        if let Err(refusal) = check(node, envelope.message_type, least_caller, &incoming.caller) {
+            return Dispatch::Ready(refusal);
+        }
         return host_messages::answer(node, envelope.message_type, incoming, sink)
             .unwrap_or_else(|| Dispatch::Ready(no_provider(envelope.message_type)));
+    }
+    let routes = node.routes.load();
+    let Some(route) = routes.get(envelope.message_type) else {
+        return Dispatch::Ready(no_provider(envelope.message_type));
     };
-    if !route.least_caller.admits(&incoming.caller) {
-        let text = format!(
-            "{} may be sent by callers from `{}` up; this one is `{}`",
-            envelope.message_type,
-            route.least_caller.word(),
-            incoming.caller.word()
-        );
-        return Dispatch::Ready(Response::error(&ProviderError::new(ProviderError::FORBIDDEN, text)));
+    if let Err(refusal) = check(node, envelope.message_type, route.least_caller, &incoming.caller) {
+        return Dispatch::Ready(refusal);
     }
     let Some(_depth) = Depth::enter() else {
         let text = format!("providers call each other in a circle; the last message was {}", envelope.message_type);
         return Dispatch::Ready(Response::error(&ProviderError::new("call_depth", text)));
     };
     let mut defer = |account, started| PendingCall::new(sink(), Some((account, started)));
-    let Incoming { json, attachment, caller } = incoming;
-    match route.plugin.handle(envelope.message_type, json, attachment, &caller, &mut defer) {
+    match route.plugin.handle(envelope.message_type, incoming, &mut defer) {
         Ok(response) => Dispatch::Ready(response),
         Err(pending) => Dispatch::Pending(pending),
     }
+}
+
+/// Whether the caller may send the message, by the rules of whoever answers it and of `[access]`.
+fn check(node: &Node, message_type: &str, least_caller: LeastCaller, caller: &Caller<'_>) -> Result<(), Response> {
+    node.access
+        .check(message_type, least_caller, caller)
+        .map_err(|refusal| refuse(node, message_type, caller, &ProviderError::from(refusal)))
+}
+
+/// Refuses a message, and notes it.
+fn refuse(node: &Node, message_type: &str, caller: &Caller<'_>, error: &ProviderError) -> Response {
+    node.audit(&AuditEvent {
+        topic: AuditTopic::Refused,
+        action: "refused",
+        caller: Some(*caller),
+        message_type,
+        address: None,
+        reason: &error.message,
+    });
+    Response::error(error)
 }
 
 /// One hop, for this machine's user, its tasks and its providers; never on another peer's behalf.
@@ -70,22 +92,34 @@ fn forward(
     incoming: Incoming<'_>,
     sink: &mut dyn FnMut() -> Sink,
 ) -> Dispatch {
-    if matches!(incoming.caller, Caller::Member(_)) {
+    if is_for_another_node(node, &incoming.caller) {
         let text = "a peer may not send messages on through this node; send it to the other peer directly";
-        return Dispatch::Ready(Response::error(&ProviderError::new(ProviderError::FORBIDDEN, text)));
+        let error = ProviderError::new(ProviderError::FORBIDDEN, text);
+        return Dispatch::Ready(refuse(node, envelope.message_type, &incoming.caller, &error));
     }
-    let address = match peers::resolve(&node.peers, to) {
-        Ok(address) => address,
+    let target = match peers::resolve(node, to) {
+        Ok(target) => target,
         Err(error) => return Dispatch::Ready(Response::error(&error)),
     };
     let pending = PendingCall::new(sink(), None);
     let answer = Arc::clone(&pending);
-    let json = envelope.rewrite("");
+    // What a task may not do here it may not do there; and a provider says itself when a task stands behind it.
+    let for_task = envelope.for_task || matches!(incoming.caller, Caller::Task(_));
+    let json = envelope.rewrite(if for_task { r#""behalf":"task""# } else { "" });
     let sink = Box::new(move |response| answer.answer(response));
-    if let Some(sent) = node.links.send(address, &json, incoming.attachment, sink, &node.runtime) {
+    if let Some(sent) = node.links.send(target, &json, incoming.attachment, sink, &node.runtime) {
         pending.on_cancel(CancelHook::host(move || sent.cancel()));
     }
     Dispatch::Pending(pending)
+}
+
+/// Whether a message comes from another node, or from a task that works for one.
+fn is_for_another_node(node: &Node, caller: &Caller<'_>) -> bool {
+    match caller {
+        Caller::Member(_) => true,
+        Caller::Task(peer_id) => *peer_id != node.id_text,
+        Caller::Local | Caller::Plugin(_) | Caller::Web(_) => false,
+    }
 }
 
 fn no_provider(message_type: &str) -> Response {

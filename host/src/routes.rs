@@ -3,7 +3,7 @@
 use crate::plugin::Plugin;
 use arc_swap::{ArcSwap, Guard};
 use potluck_sdk::LeastCaller;
-use potluck_sdk::message::node::HOST_MESSAGES;
+use potluck_sdk::message::node::host_message;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ impl Routes {
             routes.insert(name, Route { plugin: Arc::clone(&route.plugin), least_caller: route.least_caller });
         }
         for (name, least_caller) in plugin.messages() {
-            if name.is_empty() || HOST_MESSAGES.contains(&name) {
+            if name.is_empty() || host_message(name).is_some() {
                 return Err(format!("it wants to answer {name:?}, which the host answers itself"));
             }
             let route = Route { plugin: Arc::clone(plugin), least_caller };

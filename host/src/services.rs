@@ -6,10 +6,17 @@ use crate::plugin::Plugin;
 use crate::router;
 use anyhow::Context;
 use potluck_sdk::abi::{ABI_VERSION, CallDone, Hook, HostTable, Slice};
+use potluck_sdk::message::node::ADDRESS_TOPIC;
+use potluck_sdk::message::tracker::{PEERS_TOPIC, REVOKED_TOPIC};
 use potluck_sdk::{Caller, NodeFacts};
 use std::ffi::c_void;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Topics of the audit, which no provider may publish.
+const AUDIT_TOPICS: &str = "audit.";
+/// Others on which only the host tells something.
+const HOST_TOPICS: [&str; 3] = [PEERS_TOPIC, REVOKED_TOPIC, ADDRESS_TOPIC];
 
 /// What the functions of a host table refer to. Leaked, since a plugin may use its table until the process ends.
 struct PluginContext {
@@ -20,9 +27,9 @@ struct PluginContext {
 /// Makes the table for one plugin.
 pub fn host_table(node: &Arc<Node>, plugin: &Arc<Plugin>) -> anyhow::Result<&'static HostTable> {
     let facts = NodeFacts {
-        peer_id: node.peer_id,
-        ip: node.address.ip().to_string(),
-        port: node.address.port(),
+        peer_id: node.identity.peer_id,
+        ip: node.address().ip().to_string(),
+        port: node.addresses.port(),
         data_dir: node.data_dir.provider(&plugin.id)?,
         lib_dir: node.lib_dir.clone(),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
@@ -56,7 +63,7 @@ unsafe extern "C" fn call(this: *mut c_void, json: Slice, attachment: Slice, don
     // SAFETY: a plugin passes its own context; the slices live until this returns.
     let (this, json, attachment) = unsafe { (context(this), json.text(), attachment.bytes()) };
     let done = Done(Some(done));
-    let incoming = Incoming { json, attachment, caller: Caller::Plugin(&this.plugin.id) };
+    let incoming = Incoming { json, attachment, caller: Caller::Plugin(&this.plugin.id), source_ip: "" };
     // The completion is needed by whichever way the answer takes, and only one is taken.
     let mut slot = Some(done);
     let response = router::dispatch(&this.node, incoming, &mut || -> Sink {
@@ -101,6 +108,10 @@ impl Drop for Done {
 unsafe extern "C" fn publish(this: *mut c_void, topic: Slice, json: Slice) {
     // SAFETY: as in `call`.
     let (this, topic, json) = unsafe { (context(this), topic.text(), json.text()) };
+    if topic.starts_with(AUDIT_TOPICS) || HOST_TOPICS.contains(&topic) {
+        tracing::warn!(provider = this.plugin.id, topic, "an event was dropped: these topics are the host's own");
+        return;
+    }
     this.node.publish(topic, json);
 }
 

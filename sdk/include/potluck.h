@@ -186,6 +186,9 @@ typedef struct PotluckCall {
     struct PotluckSlice attachment;
     /// Takes over the duty to answer; at most once per call, only before `handle` returns.
     struct PotluckCompletion (*defer)(struct PotluckCall *call);
+    /// The IP address that the message came from over the network; empty when it came from this machine. Hosts before
+    /// this field was added have a smaller `struct_size`.
+    struct PotluckSlice source_ip;
 } PotluckCall;
 
 /// Where `handle` writes an immediate answer.

@@ -223,6 +223,9 @@ pub struct Call {
     pub attachment: Slice,
     /// Takes over the duty to answer; at most once per call, only before `handle` returns.
     pub defer: unsafe extern "C" fn(call: *mut Call) -> Completion,
+    /// The IP address that the message came from over the network; empty when it came from this machine. Hosts before
+    /// this field was added have a smaller `struct_size`.
+    pub source_ip: Slice,
 }
 
 /// Where `handle` writes an immediate answer.

@@ -1,6 +1,6 @@
 //! The outermost members of a message, read without parsing the rest.
 //!
-//! The host needs `type`, `id`, `to` and `attachment` to route a message, and nothing else. One pass over the text finds
+//! The host needs `type`, `id`, `to`, `attachment` and `behalf` to route a message, and nothing else. One pass over the text finds
 //! them and steps over every other value, however deep, without recursion and without memory. What is inside those
 //! values is checked by whoever reads them.
 
@@ -22,8 +22,10 @@ pub struct Envelope<'a> {
     pub to: Option<Cow<'a, str>>,
     /// Number of raw bytes that follow the frame.
     pub attachment_length: u64,
-    /// Where `id`, `to` and `attachment` stand: first byte of the name to the byte after the value, in order.
-    routing: [Option<(usize, usize)>; 3],
+    /// Whether the sender says that a task stands behind it (`"behalf":"task"`). It can only lose rights by that.
+    pub for_task: bool,
+    /// Where `id`, `to`, `attachment` and `behalf` stand: first byte of the name to the byte after the value, in order.
+    routing: [Option<(usize, usize)>; 4],
 }
 
 /// Why a text is not a message.
@@ -32,7 +34,7 @@ pub enum EnvelopeError {
     /// The text is not a JSON object.
     #[error("Invalid message format: {0} at byte {1}")]
     Malformed(&'static str, usize),
-    /// `type`, `id`, `to` or `attachment` has a value that cannot be used.
+    /// `type`, `id`, `to`, `attachment` or `behalf` has a value that cannot be used.
     #[error("Invalid message format: {0}")]
     Member(&'static str),
 }
@@ -43,10 +45,17 @@ impl<'a> Envelope<'a> {
     /// # Errors
     /// When the outline of the text is not that of a JSON object, or a routing member is of the wrong type or twice there.
     pub fn scan(json: &'a str) -> Result<Envelope<'a>, EnvelopeError> {
-        let mut envelope =
-            Envelope { json, message_type: "", id: None, to: None, attachment_length: 0, routing: [None; 3] };
+        let mut envelope = Envelope {
+            json,
+            message_type: "",
+            id: None,
+            to: None,
+            attachment_length: 0,
+            for_task: false,
+            routing: [None; 4],
+        };
         let mut scanner = Scanner { bytes: json.as_bytes(), at: 0 };
-        let mut seen = [false; 4];
+        let mut seen = [false; 5];
         scanner.expect(b'{', "expected an object")?;
         if scanner.peek() == Some(b'}') {
             scanner.at += 1;
@@ -68,11 +77,14 @@ impl<'a> Envelope<'a> {
                 "id" => Some(1),
                 "to" => Some(2),
                 "attachment" => Some(3),
+                "behalf" => Some(4),
                 _ => None,
             };
             if let Some(member) = member {
                 if std::mem::replace(&mut seen[member], true) {
-                    return Err(EnvelopeError::Member("type, id, to and attachment may stand in a message once"));
+                    return Err(EnvelopeError::Member(
+                        "type, id, to, attachment and behalf may stand in a message once",
+                    ));
                 }
                 match member {
                     0 => {
@@ -81,6 +93,7 @@ impl<'a> Envelope<'a> {
                     }
                     1 => envelope.id = read_id(value)?,
                     2 => envelope.to = read_to(value)?,
+                    4 => envelope.for_task = read_behalf(value)?,
                     _ => {
                         envelope.attachment_length =
                             value.parse().map_err(|_| EnvelopeError::Member("attachment must be a number of bytes"))?;
@@ -102,7 +115,7 @@ impl<'a> Envelope<'a> {
         Ok(envelope)
     }
 
-    /// The message without `id`, `to` and `attachment`, and with `first` (members without braces, or nothing) in front.
+    /// The message without `id`, `to`, `attachment` and `behalf`, and with `first` (members without braces, or nothing) in front.
     pub fn rewrite(&self, first: &str) -> String {
         let bytes = self.json.as_bytes();
         let open = self.json.find('{').map_or(0, |at| at + 1);
@@ -151,6 +164,15 @@ fn read_id(value: &str) -> Result<Option<&str>, EnvelopeError> {
                 .map_err(|_| EnvelopeError::Member("id must be a number or a string"))
         }
         _ => Err(EnvelopeError::Member("id must be a number or a string of at most 256 bytes")),
+    }
+}
+
+fn read_behalf(value: &str) -> Result<bool, EnvelopeError> {
+    match plain_string(value) {
+        Some("task") => Ok(true),
+        None if value == "null" => Ok(false),
+        // Whatever a later version means by another word, it must not be taken for less.
+        _ => Err(EnvelopeError::Member("behalf must be \"task\", or be left out")),
     }
 }
 
@@ -297,6 +319,14 @@ mod tests {
     }
 
     #[test]
+    fn a_message_on_behalf_of_a_task_says_so_to_the_host_alone() {
+        let envelope = Envelope::scan(r#"{"type":"GET_MEM","behalf":"task","key":"k"}"#).unwrap();
+        assert!(envelope.for_task);
+        assert_eq!(envelope.rewrite(""), r#"{"type":"GET_MEM","key":"k"}"#);
+        assert!(!Envelope::scan(r#"{"behalf":null}"#).unwrap().for_task);
+    }
+
+    #[test]
     fn nesting_costs_no_stack() {
         let deep = format!(r#"{{"type":"X","value":{}{}}}"#, "[".repeat(1 << 20), "]".repeat(1 << 20));
         assert_eq!(Envelope::scan(&deep).unwrap().message_type, "X");
@@ -332,6 +362,8 @@ mod tests {
             r#"{"id":-}"#,
             r#"{"id":tru}"#,
             r#"{"to":5}"#,
+            r#"{"behalf":"local"}"#,
+            r#"{"behalf":true}"#,
             r#"{"attachment":-1}"#,
             r#"{"attachment":"5"}"#,
             r#"{"attachment":1e3}"#,
@@ -354,7 +386,7 @@ mod tests {
         ) {
             let mut parts: Vec<String> = members
                 .iter()
-                .filter(|(name, _)| !["id", "to", "type", "attachment"].contains(&name.as_str()))
+                .filter(|(name, _)| !["id", "to", "type", "attachment", "behalf"].contains(&name.as_str()))
                 .map(|(name, value)| format!("{}: {}", serde_json::json!(name), serde_json::json!(value)))
                 .collect();
             let plain: serde_json::Value = serde_json::from_str(&format!("{{{}}}", parts.join(","))).unwrap();

@@ -26,6 +26,8 @@ impl ProviderError {
     pub const PROVIDER_PANICKED: &'static str = "provider_panicked";
     /// The caller may not send this message.
     pub const FORBIDDEN: &'static str = "forbidden";
+    /// The node is in no pool, or in another one.
+    pub const NO_POOL: &'static str = "no_pool";
     /// The other peer cannot be reached; nothing was sent to it.
     pub const PEER_UNREACHABLE: &'static str = "peer_unreachable";
     /// The connection to the other peer broke before it answered.

@@ -18,7 +18,7 @@ pub struct Host {
     table: &'static HostTable,
 }
 
-/// Facts about the node that do not change while it runs.
+/// Facts about the node as it starts. Only `ip` can change later: [`crate::message::node::ADDRESS_TOPIC`] tells.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NodeFacts {
     /// The node's id.

@@ -9,6 +9,7 @@ pub use serde_json::value::RawValue;
 pub mod cpu;
 pub mod memory;
 pub mod node;
+pub mod pool;
 pub mod tracker;
 
 /// Largest JSON frame, in bytes.

@@ -14,6 +14,8 @@ pub struct Request<'a> {
     pub attachment: &'a [u8],
     /// Who sent it.
     pub caller: Caller<'a>,
+    /// The IP address that it came from over the network; empty when it came from this machine, or from within the node.
+    pub source_ip: &'a str,
 }
 
 impl<'a> Request<'a> {

@@ -19,10 +19,13 @@ mod node;
 mod output;
 
 pub mod corpus;
+pub mod fuzz;
 
 mod attempts;
 mod cluster;
 mod gate;
+mod network;
+mod stranger;
 mod wire;
 
 mod processes;
@@ -30,13 +33,15 @@ mod source;
 mod wait;
 
 pub use attempts::{outcomes, refused};
-pub use cluster::Cluster;
+pub use cluster::{Cluster, create_pool, join_as};
 pub use dist::{dist, fixture};
 pub use gate::Gate;
+pub use network::{Host, Network, other_user_command};
 pub use node::{NodeBuilder, NotStarted, TestNode};
 pub use output::{Output, potluck, potluck_command, potluck_with_input, run};
 pub use processes::{children, command_line, is_alive, raise_descriptor_limit, resident_bytes, status_line};
 pub use source::{c_library, c_library_as, fixture_source, workspace_root};
+pub use stranger::{Stranger, TlsWire, hello};
 pub use wait::{LIMIT, wait_for, wait_for_some};
 pub use wire::{Frame, Wire, frame_bytes};
 

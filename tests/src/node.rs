@@ -142,6 +142,10 @@ impl NodeBuilder {
         let output = File::options().create(true).append(true).open(&log).unwrap();
         let mut command = output::potluck_command();
         command.arg(self.role).arg("--port").arg(self.port.to_string()).arg("--data-dir").arg(&data_dir);
+        // Also in a pool a test's node is for this machine alone, unless the test says otherwise.
+        if !self.args.iter().any(|argument| argument == "--host") && !self.node_settings.contains("host =") {
+            command.arg("--host").arg("127.0.0.1");
+        }
         if let Some(text) = self.plugins_text() {
             let path = folder.path().join("plugins.toml");
             fs::write(&path, text).unwrap();

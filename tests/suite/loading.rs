@@ -395,6 +395,8 @@ fn a_plugin_in_c_hears_that_its_caller_has_gone() {
     let node = TestNode::peer().plugins(plugin("c-echo", &library, "")).start();
     let mut gone: Vec<Wire> = (0..3).map(|_| node.wire()).collect();
     for wire in &mut gone {
+        // Somebody who is gone before the node has looked who it is, is nobody.
+        assert_eq!(wire.call(json!({ "type": "PING" }))["type"], "PONG");
         wire.send(json!({ "type": "C_WAIT" }));
     }
     drop(gone);

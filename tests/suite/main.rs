@@ -9,6 +9,8 @@ mod cli;
 mod corpus;
 /// CPU_TASK and its companions: results, errors, order, cancelling, retries, batches, isolation, the worker processes.
 mod cpu;
+/// What fuzzing begins with, and what it has found.
+mod fuzz;
 /// WebAssembly guests: their forms, the store that keeps them, limits, other peers.
 mod guests;
 /// What the kernel keeps workers from, and how the node shows it.
@@ -27,6 +29,7 @@ mod peers;
 mod protocol_client;
 /// The runtime `sandbox`: what a task sees of the world, results, freshness, limits.
 mod sandbox;
+mod security;
 /// House rules that a program can check: manifests, arrows between crates, files.
 mod tidy;
 /// Frames, ids, order of replies, attachments, `to`, and the messages that every node answers.

@@ -309,7 +309,7 @@ fn a_message_to_nobody_is_refused_with_the_reason() {
         "01234567-89ab-8def-8123-456789abcdef",
     );
     assert_error(&ask(&nobody), "peer_unreachable", &nobody);
-    assert_error(&ask("192.0.2.1:9000"), "peer_unreachable", "loopback");
+    assert_error(&ask("192.0.2.1:9000"), "peer_unreachable", "in no pool");
     for to in ["", "nonsense", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:70000", "example.org:9000"] {
         assert_error(&ask(to), "invalid_message", "`to`");
     }

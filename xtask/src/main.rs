@@ -4,6 +4,7 @@ mod artifacts;
 mod bench;
 mod demo;
 mod dist;
+mod fuzz;
 mod guests;
 mod header;
 mod interrupt;
@@ -51,6 +52,8 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Feeds made-up input to everything that reads what others say, and looks whether it holds
+    Fuzz(fuzz::Arguments),
     /// Builds the tree that is run, tested and shipped: target/dist
     Dist,
     /// Builds the WebAssembly guests of guest-examples from their source: target/guests
@@ -88,6 +91,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Demo { once } => demo::run(&workspace, once)?,
         Command::Test { nextest } => test::run(&workspace, &nextest)?,
         Command::Bench { name, check } => return bench::run(&workspace, name.as_deref(), check),
+        Command::Fuzz(arguments) => return fuzz::run(&workspace, &arguments),
         Command::Dist => println!("{}", dist::build(&workspace)?.root().display()),
         Command::Guests => println!("{}", guests::run(&workspace)?.display()),
         Command::Header { check } => header::run(&workspace, check)?,

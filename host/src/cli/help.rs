@@ -12,8 +12,12 @@ Examples:
   potluck peer
   potluck peer --port 9001 --tracker 127.0.0.1:8888
   potluck peer --no-tracker --plugins my-plugins.toml
+  potluck peer --join potluck-... --name lab-3
 
-The port is --port, else the variable PEER_PORT, else 9000; 0 takes a free one.";
+The port is --port, else the variable PEER_PORT, else 9000; 0 takes a free one.
+
+Before it has joined a pool, a peer listens on this machine only. Other accounts of the machine can see what a process
+was started with: where there are any, pass the token by `--join - < token.txt`.";
 
 pub(super) const CPU_HELP: &str = "\
 Examples:
@@ -93,3 +97,81 @@ A small task is run in each runtime. Each protection of the processes that run t
 `remote_unprotected = true` in [plugins.cpu] of plugins.toml says otherwise.
 
 Each check is ok, a warning, or a problem, and says what to do. The exit code is 1 when there is a problem.";
+
+pub(super) const ID_HELP: &str = "\
+Examples:
+  potluck id
+  potluck --port 8888 id --json
+  potluck id export potluck-id.pem
+  potluck id import potluck-id.pem
+
+A node's id follows from its key, so nobody else can have it, and it stays when addresses change. Without a running node
+the id is read from the data folder.";
+
+pub(super) const ID_EXPORT_HELP: &str = "\
+Examples:
+  potluck id export potluck-id.pem
+  potluck id export - --passphrase-file secret.txt | ssh other-machine 'cat > potluck-id.pem'
+
+The node may be running. The passphrase needs 8 characters or more; without it the file is worth nothing. Never run the
+same identity on two machines at once: stop this node before the other one starts.";
+
+pub(super) const ID_IMPORT_HELP: &str = "\
+Examples:
+  potluck id import potluck-id.pem
+  potluck --port 9001 id import potluck-id.pem --replace
+
+The membership of a pool comes along, so the node need not join again.";
+
+pub(super) const JOIN_HELP: &str = "\
+Examples:
+  potluck join potluck-...
+  potluck join - < token.txt
+  potluck join potluck-... --name lab-3 --tracker 192.0.2.7:8888
+
+Joins with the node that runs; `potluck peer --join TOKEN` starts one and joins. With `-` the token stays out of the
+history of the shell and the list of processes.";
+
+pub(super) const POOL_HELP: &str = "\
+Examples:
+  potluck pool create --pool-name lab
+  potluck pool token --reusable --valid 7d
+  potluck pool members
+  potluck pool revoke lab-3
+
+A pool is a group of nodes that trust one another. Its tracker admits them by token; others get no answer from them.
+These commands ask the node at --port. Where no port is given and no node runs at 9000, they ask the tracker at 8888.";
+
+pub(super) const POOL_CREATE_HELP: &str = "\
+Examples:
+  potluck pool create
+  potluck pool create --pool-name lab --address tracker.example:8888
+
+The token goes to standard output and everything else to standard error. The node that is asked becomes the tracker of
+the pool: start it with `potluck tracker`, and add --port 8888 if a peer runs on this machine too.";
+
+pub(super) const POOL_TOKEN_HELP: &str = "\
+Examples:
+  potluck pool token
+  potluck pool token --reusable --valid 7d
+  TOKEN=$(potluck pool token -q)
+
+Whoever has a token can join, so pass it on as you would a password.";
+
+pub(super) const POOL_REVOKE_HELP: &str = "\
+Examples:
+  potluck pool revoke lab-3
+  potluck pool revoke 5f0c6b1e
+
+The member cannot come back with what it has. A token that is still good would let its owner in under a new identity:
+`potluck pool tokens` lists those, and `potluck pool cancel` ends one.";
+
+pub(super) const TOKEN_HELP: &str = "\
+Examples:
+  potluck token show
+  potluck --port 8888 token renew
+  potluck --token-file token.txt status
+  POTLUCK_TOKEN=... potluck status
+
+A node takes only its own user, and root, for its owner. Another account of this machine that shows the access token is
+taken for the owner too. The token is no use from another machine; to let a node in, see `potluck pool token`.";

@@ -81,7 +81,8 @@ async fn examine_without_node(
             return Ok(());
         }
     };
-    let target = Target { host: Some(private.host().to_owned()), port: Some(private.port()), json: node.json };
+    let (host, port) = (Some(private.host().to_owned()), Some(private.port()));
+    let target = Target { host, port, json: node.json, ..Target::default() };
     match Session::connect(&target).await {
         Ok(session) => {
             report.node = Subject::Private;

@@ -1,5 +1,6 @@
 //! `potluck peer` and `potluck tracker`.
 
+use super::join;
 use super::session::environment_port;
 use super::values::join_host_port;
 use crate::cli::{PeerArgs, TRACKER_PORT_DEFAULT, TrackerArgs};
@@ -16,6 +17,8 @@ pub(super) fn tracker(host: Option<String>, port: Option<u16>, args: TrackerArgs
         data_dir: args.node.data_dir,
         plugins: args.node.plugins,
         no_tracker: true,
+        join: None,
+        name: None,
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -34,6 +37,8 @@ pub(super) fn peer(host: Option<String>, port: Option<u16>, args: PeerArgs) -> a
         data_dir: args.node.data_dir,
         plugins: args.node.plugins,
         no_tracker: args.no_tracker,
+        join: args.join.as_deref().map(join::token).transpose()?,
+        name: args.name,
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,18 +1,26 @@
 //! One client, or another peer, that has connected to this node.
 
+use super::admission;
+use super::caller::Visitor;
+use super::channel::Channel;
 use super::frame::{self, FrameBudget, FrameError, Inbox};
+use super::greeting::Greeted;
 use super::outbound::{Buffer, Outbound};
+use crate::audit::{AuditEvent, AuditTopic};
 use crate::call::{Dispatch, Incoming, PendingCall, Response, Sink};
 use crate::node::Node;
+use crate::pool::unix_seconds;
 use crate::router;
+use potluck_sdk::ProviderError;
 use potluck_sdk::envelope::Envelope;
 use potluck_sdk::message::node::CancelCall;
-use potluck_sdk::message::{ATTACHMENT_BYTES_MAX, FRAME_BYTES_MAX};
-use potluck_sdk::{Caller, ProviderError};
+use potluck_sdk::message::pool::{Authenticate, Hello};
+use potluck_sdk::message::{ATTACHMENT_BYTES_MAX, FRAME_BYTES_MAX, to_json};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// Most requests that a connection may have in flight; more are read when some are answered.
@@ -24,8 +32,8 @@ const UNREAD_REPLY_BYTES_MAX: usize = 1 << 20;
 const UNREAD_REPLY_BYTES_LAST: usize = 128 << 20;
 /// The longest that one frame may take to arrive.
 const FRAME_TIME_MAX: Duration = Duration::from_secs(120);
-/// A client that sends without pause gives way to others after this many reads.
-const READS_BEFORE_YIELD: u32 = 16;
+/// A client that sends without pause gives way to others after this many turns.
+const TURNS_BEFORE_YIELD: u32 = 16;
 /// How long a closing connection tries to deliver its last replies.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -33,9 +41,15 @@ const GOODBYE: Duration = Duration::from_secs(2);
 const DISCARDED_BYTES_MAX: usize = 64 << 20;
 const DISCARDED_AT_A_TIME: usize = 64 << 10;
 
-/// A connection that a client opened.
+/// Timers cannot be set to arbitrarily late points in time.
+const DAY_SECONDS: u64 = 86_400;
+/// How long after the end of its membership a node may still be heard: its renewed one may be on its way.
+const EXPIRY_GRACE: Duration = Duration::from_secs(5);
+
+/// A connection that a client, or another node, opened.
 pub struct Connection {
-    stream: TcpStream,
+    channel: Channel,
+    visitor: Visitor,
     out: Outbound<Replies>,
 }
 
@@ -124,10 +138,11 @@ impl Replies {
 
 impl Connection {
     /// Serves the connection until it ends, one way or another.
-    pub async fn serve(stream: TcpStream, node: Arc<Node>, budget: Arc<FrameBudget>) {
-        let connection = Arc::new(Connection { stream, out: Outbound::new(Replies::default()) });
+    pub async fn serve(greeted: Greeted, node: Arc<Node>, budget: Arc<FrameBudget>) {
+        let Greeted { channel, inbox, visitor } = greeted;
+        let connection = Arc::new(Connection { channel, visitor, out: Outbound::new(Replies::default()) });
         let idle = Duration::from_secs_f64(node.config.idle_seconds);
-        let ended = connection.run(&node, Inbox::listening(budget), idle).await;
+        let ended = connection.run(&node, inbox, budget, idle).await;
         if let Err(error) = &ended {
             tracing::debug!(%error, "a connection ended");
         }
@@ -135,19 +150,47 @@ impl Connection {
         let refused = ended.is_err_and(|error| error.kind() == std::io::ErrorKind::InvalidData);
         // Calls that are still being answered hold the connection too, but nothing is sent over it any more.
         if refused && let Some(connection) = Arc::into_inner(connection) {
-            linger(connection.stream).await;
+            linger(connection.channel.into_stream()).await;
         }
     }
 
-    async fn run(self: &Arc<Connection>, node: &Arc<Node>, mut inbox: Inbox, idle: Duration) -> std::io::Result<()> {
+    async fn run(
+        self: &Arc<Connection>,
+        node: &Arc<Node>,
+        mut inbox: Inbox,
+        budget: Arc<FrameBudget>,
+        idle: Duration,
+    ) -> std::io::Result<()> {
         let mut stopping = node.stopping.subscribe();
+        let mut pool = node.pool.changes();
+        // Whatever has changed since the other side was let in is looked at first.
+        pool.mark_changed();
         let mut last_bytes = Instant::now();
         let mut frame_begun: Option<Instant> = None;
         let timer = tokio::time::sleep(idle);
         tokio::pin!(timer);
-        let mut reads = 0_u32;
+        let mut turns = 0_u32;
+        let mut budget = Some(budget);
         loop {
-            let handled = match self.handle_frames(node, &mut inbox) {
+            turns = turns.wrapping_add(1);
+            if turns.is_multiple_of(TURNS_BEFORE_YIELD) {
+                tokio::task::yield_now().await;
+            }
+            // Whoever has proven nothing sends no more than it needs for that.
+            if let Some(budget) = budget.take_if(|_| !self.visitor.is_unproven()) {
+                inbox = inbox.accepted(budget);
+            }
+            if self.visitor.has_guessed_enough() {
+                return Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, "wrong tokens"));
+            }
+            // Here, and not only where it waits: somebody who never stops talking must not outlive its membership.
+            if let Some(member) = self.visitor.as_member()
+                && (pool.has_changed().unwrap_or(false) || member.expires_unix_seconds() < unix_seconds())
+            {
+                pool.mark_unchanged();
+                self.check_member(node)?;
+            }
+            let (handled, stopped) = match self.handle_frames(node, &mut inbox) {
                 Ok(handled) => handled,
                 Err(error) => {
                     let Some((code, text)) = frame::last_words(&error) else {
@@ -164,18 +207,18 @@ impl Connection {
                     return Err(std::io::Error::other("the client does not read its replies"));
                 }
                 // Flushed only now, when no whole request is left: one write for all replies of a pipeline.
-                replies.buffer.flush(&self.stream)?;
-                (!replies.is_busy(), !replies.buffer.is_empty(), replies.in_flight)
+                let unsent = replies.buffer.flush(&self.channel)?;
+                (!replies.is_busy(), unsent, replies.in_flight)
             };
+            if stopped && readable {
+                // There is room again, and what has arrived already makes no socket readable.
+                continue;
+            }
             if readable {
-                match inbox.read_from(&self.stream)? {
+                match inbox.read_from(&self.channel)? {
                     Some(0) => return Ok(()),
                     Some(_) => {
                         last_bytes = Instant::now();
-                        reads = reads.wrapping_add(1);
-                        if reads.is_multiple_of(READS_BEFORE_YIELD) {
-                            tokio::task::yield_now().await;
-                        }
                         continue;
                     }
                     None => {}
@@ -194,8 +237,11 @@ impl Connection {
                 biased;
                 _ = stopping.wait_for(|stopping| *stopping), if in_flight == 0 && !unsent => return Ok(()),
                 () = self.out.woken() => {}
-                ready = self.stream.readable(), if readable => ready?,
-                ready = self.stream.writable(), if unsent => ready?,
+                ready = self.channel.readable(), if readable => ready?,
+                ready = self.channel.writable(), if unsent => ready?,
+                // Looked at above.
+                Ok(()) = wait_for_change(&mut pool), if self.visitor.as_member().is_some() => {}
+                () = self.expired() => {}
                 () = &mut timer => {
                     let now = Instant::now();
                     let slow = frame_begun.is_some_and(|begun| now - begun > FRAME_TIME_MAX);
@@ -208,17 +254,23 @@ impl Connection {
         }
     }
 
-    /// Handles every whole frame that has arrived, as far as replies find room; returns how many.
-    fn handle_frames(self: &Arc<Connection>, node: &Arc<Node>, inbox: &mut Inbox) -> Result<usize, FrameError> {
+    /// Handles every whole frame that has arrived, as far as replies find room; returns how many, and whether some may be
+    /// left for want of room.
+    fn handle_frames(self: &Arc<Connection>, node: &Arc<Node>, inbox: &mut Inbox) -> Result<(usize, bool), FrameError> {
         let mut handled = 0;
         let mut busy = self.out.lock().is_busy();
         while !busy {
             let Some(place) = inbox.next_frame()? else { break };
             let (json, attachment) = inbox.frame(&place)?;
+            let was_unproven = self.visitor.is_unproven();
             busy = self.handle(node, json, attachment);
             handled += 1;
+            // What follows the token is read by other limits.
+            if was_unproven && (!self.visitor.is_unproven() || self.visitor.has_guessed_enough()) {
+                return Ok((handled, true));
+            }
         }
-        Ok(handled)
+        Ok((handled, busy))
     }
 
     /// Handles one request; returns whether no more should be read for the moment.
@@ -227,16 +279,24 @@ impl Connection {
         let id = scanned.as_ref().ok().and_then(|envelope| envelope.id);
         let mut deferred = None;
         let dispatched = match &scanned {
-            Ok(envelope) if envelope.message_type == "CANCEL_CALL" => Dispatch::Ready(self.cancel_call(json)),
-            Ok(envelope) => {
-                // Both ends are loopback (the server sees to that), so this is the user of this machine.
-                let incoming = Incoming { json, attachment, caller: Caller::Local };
-                router::route(node, envelope, incoming, &mut || {
-                    let (address, number) = self.out.lock().expect(id);
-                    deferred = Some(number);
-                    self.sink(address, number)
-                })
+            Ok(envelope) if envelope.message_type == "AUTHENTICATE" && self.visitor.is_unproven() => {
+                Dispatch::Ready(self.authenticate(node, json))
             }
+            Ok(envelope) => match self.visitor.caller(node, envelope.for_task) {
+                // These belong to the connection.
+                Ok(_) if envelope.message_type == "CANCEL_CALL" => Dispatch::Ready(self.cancel_call(json)),
+                Ok(_) if envelope.message_type == "HELLO" => Dispatch::Ready(self.hello(node, json)),
+                Ok(_) if envelope.message_type == "AUTHENTICATE" => Dispatch::Ready(self.authenticate(node, json)),
+                Ok(caller) => {
+                    let incoming = Incoming { json, attachment, caller, source_ip: &self.visitor.source_ip };
+                    router::route(node, envelope, incoming, &mut || {
+                        let (address, number) = self.out.lock().expect(id);
+                        deferred = Some(number);
+                        self.sink(address, number)
+                    })
+                }
+                Err(refusal) => Dispatch::Ready(self.refuse(node, envelope.message_type, &refusal)),
+            },
             Err(error) => Dispatch::Ready(Response::error(&frame::invalid(error))),
         };
         let mut replies = self.out.lock();
@@ -257,6 +317,80 @@ impl Connection {
             }
         }
         replies.is_busy()
+    }
+
+    /// Another node shows a newer membership.
+    fn hello(&self, node: &Node, json: &str) -> Response {
+        let Some((member, standing)) = self.visitor.as_member().zip(node.pool.standing()) else {
+            let text = "HELLO is for the nodes of a pool, over an encrypted connection";
+            return self.refuse(node, "HELLO", &ProviderError::new(ProviderError::FORBIDDEN, text));
+        };
+        match serde_json::from_str::<Hello<'_>>(json) {
+            Err(error) => Response::error(&ProviderError::invalid(format!("HELLO: {error}"))),
+            Ok(hello) => match standing.admit(&hello, &member.key, unix_seconds()) {
+                Ok(membership) => {
+                    member.renewed(membership.expires_unix_seconds);
+                    Response::ok(to_json(&standing.hello()))
+                }
+                Err(refusal) => {
+                    // What it has shown before counts no more: the connection ends with this answer.
+                    member.renewed(0);
+                    self.refuse(node, "HELLO", &admission::not_admitted(&refusal))
+                }
+            },
+        }
+    }
+
+    /// Somebody shows the node's token, to be taken for its user.
+    fn authenticate(&self, node: &Node, json: &str) -> Response {
+        let shown = match serde_json::from_str::<Authenticate<'_>>(json) {
+            Ok(message) => message.token,
+            Err(error) => return Response::error(&ProviderError::invalid(format!("AUTHENTICATE: {error}"))),
+        };
+        if self.visitor.as_member().is_some() || !node.access_token.is(&shown) {
+            self.visitor.note_wrong_token();
+            let text = "this is not the node's token; it stands in access.token in the node's data directory";
+            return self.refuse(node, "AUTHENTICATE", &ProviderError::new(ProviderError::FORBIDDEN, text));
+        }
+        self.visitor.accept_token();
+        Response::ok(&br#"{"type":"STATUS","status":"AUTHENTICATED"}"#[..])
+    }
+
+    fn refuse(&self, node: &Node, message_type: &str, refusal: &ProviderError) -> Response {
+        node.audit(&AuditEvent {
+            topic: AuditTopic::Refused,
+            action: "refused",
+            caller: self.visitor.known_caller(node),
+            message_type,
+            address: Some(self.visitor.address),
+            reason: &refusal.message,
+        });
+        Response::error(refusal)
+    }
+
+    /// Ends the connection of a node that is a member no more; the words that say so are delivered with what was answered
+    /// before.
+    fn check_member(&self, node: &Node) -> std::io::Result<()> {
+        let Some(member) = self.visitor.as_member() else { return Ok(()) };
+        let reason = match node.pool.standing() {
+            None => "this node has left the pool",
+            Some(standing) if standing.pool_id != member.pool_id => "this node is in another pool now",
+            Some(standing) if standing.is_revoked(&member.peer_id) => "the pool has revoked this node's membership",
+            Some(_) if member.expires_unix_seconds().saturating_add(EXPIRY_GRACE.as_secs()) <= unix_seconds() => {
+                "this node's membership has expired"
+            }
+            Some(_) => return Ok(()),
+        };
+        let said = ProviderError::new(ProviderError::FORBIDDEN, reason);
+        self.out.lock().write(None, &self.refuse(node, "", &said));
+        Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, reason))
+    }
+
+    /// Waits until the membership that a node has shown has expired, for good.
+    async fn expired(&self) {
+        let Some(member) = self.visitor.as_member() else { return std::future::pending().await };
+        let left = member.expires_unix_seconds().saturating_sub(unix_seconds());
+        tokio::time::sleep(Duration::from_secs(left.min(DAY_SECONDS)) + EXPIRY_GRACE).await;
     }
 
     /// The client does not wait for one of its requests any more.
@@ -290,8 +424,8 @@ impl Connection {
             } else if !replies.closed {
                 let was_busy = replies.is_busy();
                 replies.deliver(&address, response);
-                let flushed = replies.buffer.flush(&connection.stream);
-                let wake = was_busy || flushed.is_err() || !replies.buffer.is_empty() || replies.in_flight == 0;
+                let flushed = replies.buffer.flush(&connection.channel);
+                let wake = was_busy || !matches!(flushed, Ok(false)) || replies.in_flight == 0;
                 drop(replies);
                 if wake {
                     connection.out.wake();
@@ -317,17 +451,25 @@ impl Connection {
             loop {
                 {
                     let mut replies = self.out.lock();
-                    if replies.buffer.flush(&self.stream).is_err() || replies.buffer.is_empty() {
+                    if !matches!(replies.buffer.flush(&self.channel), Ok(true)) {
                         return;
                     }
                 }
-                if self.stream.writable().await.is_err() {
+                if self.channel.writable().await.is_err() {
                     return;
                 }
             }
         };
         let _ = tokio::time::timeout(GOODBYE, deliver).await;
+        self.channel.say_goodbye();
     }
+}
+
+/// Waits for a change, and leaves it to be noticed by `has_changed`.
+async fn wait_for_change(changes: &mut watch::Receiver<u64>) -> Result<(), watch::error::RecvError> {
+    changes.changed().await?;
+    changes.mark_changed();
+    Ok(())
 }
 
 /// Ends a connection so that the last words are read: a socket that is closed with unread bytes in it takes back what it
@@ -356,9 +498,8 @@ async fn linger(stream: TcpStream) {
 
 /// Refuses a connection with one sentence.
 pub async fn refuse(stream: TcpStream, error: &ProviderError) {
-    let mut buffer = Buffer::default();
-    frame::write(buffer.bytes(), None, &error.to_json(), b"");
-    if stream.writable().await.is_ok() && buffer.flush(&stream).is_ok() {
-        linger(stream).await;
+    let channel = Channel::plain(stream);
+    if frame::send(&channel, None, &String::from_utf8_lossy(&error.to_json())).await.is_ok() {
+        linger(channel.into_stream()).await;
     }
 }

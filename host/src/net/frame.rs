@@ -1,13 +1,11 @@
 //! Frames: a 4-byte big-endian length, one JSON object, and the attachment that the object announces.
 
+use super::channel::Channel;
 use potluck_sdk::envelope::{Envelope, EnvelopeError};
 use potluck_sdk::message::{ATTACHMENT_BYTES_MAX, FRAME_BYTES_MAX};
-use rustix::buffer::spare_capacity;
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::io::Interest;
-use tokio::net::TcpStream;
 
 const HEADER_BYTES: usize = 4;
 /// A frame up to this size is not counted against the budget: it costs no more than the connection itself.
@@ -82,6 +80,8 @@ pub struct Inbox {
     budget: Option<Arc<FrameBudget>>,
     /// Whether the first byte of each frame is checked for other protocols: a listener's side.
     listening: bool,
+    /// Largest frame.
+    frame_bytes_max: usize,
 }
 
 struct Arriving {
@@ -112,30 +112,37 @@ impl Inbox {
             arriving: None,
             budget: None,
             listening: false,
+            frame_bytes_max: FRAME_BYTES_MAX,
         }
     }
 
-    /// Reads what the socket has, without waiting; nothing when it has nothing, 0 at its end.
-    pub fn read_from(&mut self, stream: &TcpStream) -> std::io::Result<Option<usize>> {
-        let space = self.space();
-        let mut read = None;
-        let tried = stream.try_io(Interest::READABLE, || {
-            let count = rustix::io::read(stream, spare_capacity(&mut *space))?;
-            read = Some(count);
-            // A short read has emptied the socket. Saying so now saves the call that would find it out; whatever comes
-            // later wakes the connection anew.
-            if count > 0 && space.len() < space.capacity() { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
-        });
-        match (read, tried) {
-            (Some(count), _) => {
-                if self.buffer.len() == self.buffer.capacity() {
-                    self.read_bytes = (2 * self.read_bytes).min(READ_BYTES_LAST);
-                }
-                Ok(Some(count))
-            }
-            (None, Err(error)) if error.kind() != ErrorKind::WouldBlock => Err(error),
-            (None, _) => Ok(None),
+    /// For the time in which it is not known who is at the other end: frames are small, and without attachment.
+    pub fn first_words(frame_bytes_max: usize) -> Inbox {
+        Inbox { frame_bytes_max, ..Inbox::connecting() }
+    }
+
+    /// From when that is known, on a connection that this process opened.
+    pub fn unbounded(self, budget: Arc<FrameBudget>) -> Inbox {
+        Inbox { budget: Some(budget), frame_bytes_max: FRAME_BYTES_MAX, ..self }
+    }
+
+    /// From when that is known, on a connection that somebody else opened.
+    pub fn accepted(self, budget: Arc<FrameBudget>) -> Inbox {
+        Inbox { budget: Some(budget), listening: true, frame_bytes_max: FRAME_BYTES_MAX, ..self }
+    }
+
+    /// Reads what has arrived, without waiting; nothing when nothing has, 0 at the end of the connection.
+    pub fn read_from(&mut self, channel: &Channel) -> std::io::Result<Option<usize>> {
+        let read = channel.try_read(self.space())?;
+        if read.is_some() && self.buffer.len() == self.buffer.capacity() {
+            self.read_bytes = (2 * self.read_bytes).min(READ_BYTES_LAST);
         }
+        Ok(read)
+    }
+
+    /// Takes bytes as if they had been read.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.space().extend_from_slice(bytes);
     }
 
     /// Where the next bytes go.
@@ -179,7 +186,7 @@ impl Inbox {
             if json_length == 0 {
                 return Err(FrameError::Empty);
             }
-            if json_length > FRAME_BYTES_MAX {
+            if json_length > self.frame_bytes_max {
                 return Err(FrameError::TooLarge(json_length));
             }
             let reservation = self.reserve(json_length)?;
@@ -195,7 +202,7 @@ impl Inbox {
             Some(length) => length,
             None => {
                 let announced = announced_attachment(&unread[HEADER_BYTES..json_end])?;
-                if announced > ATTACHMENT_BYTES_MAX {
+                if announced > ATTACHMENT_BYTES_MAX || announced > self.frame_bytes_max as u64 {
                     return Err(FrameError::AttachmentTooLarge(announced));
                 }
                 let length = announced as usize;
@@ -268,6 +275,41 @@ pub fn write(out: &mut Vec<u8>, id: Option<&str>, json: &[u8], attachment: &[u8]
     // Callers keep replies below FRAME_BYTES_MAX, far below 2^32.
     out[header..header + HEADER_BYTES].copy_from_slice(&(length as u32).to_be_bytes());
     out.extend_from_slice(attachment);
+}
+
+/// Sends one message, where nothing else is being sent.
+pub async fn send(channel: &Channel, id: Option<&str>, json: &str) -> std::io::Result<()> {
+    let mut bytes = Vec::new();
+    write(&mut bytes, id, json.as_bytes(), b"");
+    let mut sent = 0;
+    while sent < bytes.len() {
+        match channel.try_write(&bytes[sent..]) {
+            Ok(count) => sent += count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => channel.writable().await?,
+            Err(error) => return Err(error),
+        }
+    }
+    while channel.flush()? {
+        channel.writable().await?;
+    }
+    Ok(())
+}
+
+/// Waits for one message without attachment; nothing when the connection ends before it.
+pub async fn receive(channel: &Channel, inbox: &mut Inbox) -> std::io::Result<Option<String>> {
+    loop {
+        // Somebody who sends without pause, and nothing that counts, must not outlast the caller's limit.
+        tokio::task::consume_budget().await;
+        if let Some(place) = inbox.next_frame().map_err(std::io::Error::other)? {
+            let (json, _) = inbox.frame(&place).map_err(std::io::Error::other)?;
+            return Ok(Some(json.to_owned()));
+        }
+        match inbox.read_from(channel)? {
+            Some(0) => return Ok(None),
+            Some(_) => {}
+            None => channel.readable().await?,
+        }
+    }
 }
 
 /// What a peer hears before its connection is closed; nothing when it does not speak this protocol.

@@ -1,8 +1,13 @@
 //! One connection that this process opened to a node: many requests in flight, told apart by their ids.
 
-use super::frame::{self, Inbox};
+use super::channel::Channel;
+use super::dial::{self, DialError};
+use super::frame::{self, FrameBudget, Inbox};
 use super::outbound::{Buffer, Outbound};
+use super::tls::{Pin, Tls};
+use super::trust::Trust;
 use crate::call::{Response, Sink};
+use crate::pool::Pool;
 use potluck_sdk::ProviderError;
 use potluck_sdk::abi::{REPLY_ERROR, REPLY_OK};
 use potluck_sdk::envelope::Envelope;
@@ -13,11 +18,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A link with nothing in flight is closed after this time: before the other side does so, which might be just when a
 /// request is on its way.
 const IDLE: Duration = Duration::from_secs(20);
@@ -29,15 +32,54 @@ const LOST_AFTER: Duration = Duration::from_secs(30);
 const WAITING_MAX: usize = 65_536;
 /// Most bytes that wait for the socket.
 const UNSENT_BYTES_MAX: usize = 64 << 20;
-/// The id of this module's own PING; requests count from 1.
-const PING_ID: u64 = 0;
+/// The id of this module's own PING and CANCEL_CALL.
 const PING_ID_TEXT: &str = "0";
+/// The id of this module's own HELLO.
+const HELLO_ID: u64 = 1;
+const HELLO_ID_TEXT: &str = "1";
+const FIRST_ID: u64 = 2;
+/// A node that sends without pause gives way to others after this many turns.
+const TURNS_BEFORE_YIELD: u32 = 16;
 /// What `id` and `attachment` add to a message at most.
 const ID_BYTES_MAX: usize = 64;
 
+/// Who to connect to, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// Whose key it must have; nothing for plain frames, to a node of this user on this machine.
+    pub pin: Option<Pin>,
+    /// With plain frames: whether the program there may belong to another account of this machine.
+    pub any_account: bool,
+}
+
+impl Target {
+    /// A member of this node's pool.
+    pub fn member(address: SocketAddr, pin: Pin) -> Target {
+        Target { address, pin: Some(pin), any_account: false }
+    }
+
+    /// A node of this user on this machine.
+    pub fn own(address: SocketAddr) -> Target {
+        Target { address, pin: None, any_account: false }
+    }
+}
+
+/// What a process shows of itself on encrypted connections.
+#[derive(Clone)]
+pub struct Credentials {
+    /// Its key.
+    pub tls: Arc<Tls>,
+    /// Its membership.
+    pub pool: Arc<Pool>,
+    /// What unfinished answers may hold, over all connections.
+    pub frames: Arc<FrameBudget>,
+}
+
 /// A connection to a node, or the attempt at one.
 pub struct Link {
-    address: SocketAddr,
+    target: Target,
     out: Outbound<State>,
     next_id: AtomicU64,
 }
@@ -47,7 +89,7 @@ struct State {
     buffer: Buffer,
     waiting: HashMap<u64, Sink>,
     /// There once the connection is: then any thread may write to it.
-    stream: Option<Arc<TcpStream>>,
+    channel: Option<Arc<Channel>>,
     closed: bool,
     /// Why it was closed.
     reason: Option<ProviderError>,
@@ -56,13 +98,13 @@ struct State {
 impl Link {
     /// Starts to connect; requests may be sent at once. `connected` learns how the attempt ended.
     pub fn open(
-        address: SocketAddr,
+        target: Target,
+        credentials: Credentials,
         runtime: &tokio::runtime::Handle,
-    ) -> (Arc<Link>, oneshot::Receiver<std::io::Result<()>>) {
-        let link =
-            Arc::new(Link { address, out: Outbound::new(State::default()), next_id: AtomicU64::new(PING_ID + 1) });
+    ) -> (Arc<Link>, oneshot::Receiver<Result<(), DialError>>) {
+        let link = Arc::new(Link { target, out: Outbound::new(State::default()), next_id: AtomicU64::new(FIRST_ID) });
         let (report, connected) = oneshot::channel();
-        runtime.spawn(Arc::clone(&link).run(report));
+        runtime.spawn(Arc::clone(&link).run(credentials, report));
         (link, connected)
     }
 
@@ -85,15 +127,15 @@ impl Link {
         }
         if state.waiting.len() >= WAITING_MAX || state.buffer.len() > UNSENT_BYTES_MAX {
             drop(state);
-            let text = format!("too many requests wait for {}; try again later", self.address);
+            let text = format!("too many requests wait for {}; try again later", self.target.address);
             sink(Response::error(&ProviderError::new(ProviderError::LIMIT_REACHED, text)));
             return Ok(id);
         }
         let first = state.waiting.is_empty();
         state.waiting.insert(id, sink);
         frame::write(state.buffer.bytes(), Some(&id.to_string()), json.as_bytes(), attachment);
-        let stream = state.stream.clone();
-        let flushed = stream.is_some_and(|stream| state.buffer.flush(&stream).is_ok() && state.buffer.is_empty());
+        let channel = state.channel.clone();
+        let flushed = channel.is_some_and(|channel| matches!(state.buffer.flush(&channel), Ok(false)));
         drop(state);
         // The task watches for silence while somebody waits, so it must know of the first.
         if !flushed || first {
@@ -125,40 +167,54 @@ impl Link {
         self.out.lock().closed
     }
 
-    async fn run(self: Arc<Link>, report: oneshot::Sender<std::io::Result<()>>) {
-        let connect = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(self.address)).await;
-        let stream = match connect.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())) {
-            Ok(stream) => Arc::new(stream),
+    async fn run(self: Arc<Link>, credentials: Credentials, report: oneshot::Sender<Result<(), DialError>>) {
+        let (channel, inbox, mut trust) = match open(self.target, credentials).await {
+            Ok(opened) => opened,
             Err(error) => {
-                let text = format!("{} cannot be reached: {error}; nothing was sent to it", self.address);
-                self.close(&ProviderError::new(ProviderError::PEER_UNREACHABLE, text));
+                self.close(&ProviderError::new(ProviderError::PEER_UNREACHABLE, error.to_string()));
                 let _ = report.send(Err(error));
                 return;
             }
         };
-        let _ = stream.set_nodelay(true);
-        self.out.lock().stream = Some(Arc::clone(&stream));
+        let channel = Arc::new(channel);
+        self.out.lock().channel = Some(Arc::clone(&channel));
         let _ = report.send(Ok(()));
-        let ended = self.talk(&stream).await;
+        let ended = self.talk(&channel, inbox, &mut trust).await;
+        channel.say_goodbye();
         let reason = ended.map_or_else(|error| error.to_string(), |()| "it closed the connection".to_owned());
-        let text = format!("{} was lost before it answered: {reason}", self.address);
+        let text = format!("{} was lost before it answered: {reason}", self.target.address);
         self.close(&ProviderError::new(ProviderError::PEER_LOST, text));
     }
 
-    async fn talk(&self, stream: &TcpStream) -> std::io::Result<()> {
-        let mut inbox = Inbox::connecting();
+    async fn talk(&self, channel: &Channel, mut inbox: Inbox, trust: &mut Option<Trust>) -> std::io::Result<()> {
         let mut last_bytes = Instant::now();
         let mut pinged = false;
+        let mut turns = 0_u32;
         loop {
+            turns = turns.wrapping_add(1);
+            if turns.is_multiple_of(TURNS_BEFORE_YIELD) {
+                tokio::task::yield_now().await;
+            }
             while let Some(place) = inbox.next_frame().map_err(std::io::Error::other)? {
                 let (json, attachment) = inbox.frame(&place).map_err(std::io::Error::other)?;
-                self.receive(json, attachment)?;
+                self.receive(json, attachment, trust.as_mut())?;
+            }
+            if let Some(trust) = trust
+                && let Some(hello) = trust.look().map_err(std::io::Error::other)?
+            {
+                frame::write(self.out.lock().buffer.bytes(), Some(HELLO_ID_TEXT), hello.as_bytes(), b"");
+            }
+            if let Some(read) = inbox.read_from(channel)? {
+                if read == 0 {
+                    return Ok(());
+                }
+                (last_bytes, pinged) = (Instant::now(), false);
+                continue;
             }
             inbox.rest();
             let (unsent, waiting) = {
                 let mut state = self.out.lock();
-                state.buffer.flush(stream)?;
-                (!state.buffer.is_empty(), !state.waiting.is_empty())
+                (state.buffer.flush(channel)?, !state.waiting.is_empty())
             };
             let patience = match (waiting, pinged) {
                 (false, _) => IDLE,
@@ -173,15 +229,9 @@ impl Link {
                         last_bytes = Instant::now();
                     }
                 }
-                ready = stream.readable() => {
-                    ready?;
-                    match inbox.read_from(stream)? {
-                        Some(0) => return Ok(()),
-                        Some(_) => (last_bytes, pinged) = (Instant::now(), false),
-                        None => {}
-                    }
-                }
-                ready = stream.writable(), if unsent => ready?,
+                ready = channel.readable() => ready?,
+                ready = channel.writable(), if unsent => ready?,
+                () = Trust::doubt(trust) => {}
                 () = tokio::time::sleep_until(last_bytes + patience) => {
                     let mut state = self.out.lock();
                     if state.waiting.is_empty() {
@@ -202,7 +252,7 @@ impl Link {
         }
     }
 
-    fn receive(&self, json: &str, attachment: &[u8]) -> std::io::Result<()> {
+    fn receive(&self, json: &str, attachment: &[u8], trust: Option<&mut Trust>) -> std::io::Result<()> {
         let envelope = Envelope::scan(json).map_err(std::io::Error::other)?;
         let Some(id) = envelope.id.and_then(|id| id.parse::<u64>().ok()) else {
             // A node says without id why it closes the connection.
@@ -210,6 +260,14 @@ impl Link {
             self.out.lock().reason = Some(reason.clone());
             return Err(std::io::Error::other(reason.message));
         };
+        if id == HELLO_ID
+            && let Some(trust) = trust
+        {
+            return trust.renewed(json).map_err(std::io::Error::other);
+        }
+        if id >= self.next_id.load(Ordering::Relaxed) {
+            return Err(std::io::Error::other("it answers what was not asked"));
+        }
         let Some(sink) = self.out.lock().waiting.remove(&id) else { return Ok(()) };
         let reply = if envelope.message_type == "ERROR" { REPLY_ERROR } else { REPLY_OK };
         sink(Response {
@@ -225,7 +283,7 @@ impl Link {
             let mut state = self.out.lock();
             state.closed = true;
             state.reason.get_or_insert_with(|| error.clone());
-            state.stream = None;
+            state.channel = None;
             state.buffer = Buffer::default();
             state.waiting.drain().map(|(_, sink)| sink).collect()
         };
@@ -233,4 +291,35 @@ impl Link {
             sink(Response::error(error));
         }
     }
+}
+
+/// Connects, and on an encrypted connection finds out whether the other side may be talked to.
+async fn open(target: Target, credentials: Credentials) -> Result<(Channel, Inbox, Option<Trust>), DialError> {
+    let Some(pin) = target.pin else {
+        let stream = if target.any_account {
+            dial::connect(target.address).await?
+        } else {
+            dial::connect_own(target.address).await?
+        };
+        let channel = Channel::plain(stream);
+        return Ok((channel, Inbox::connecting().unbounded(credentials.frames), None));
+    };
+    // From before the standing is looked at: what changes while the other side takes its time is noticed afterwards.
+    let changes = credentials.pool.changes();
+    let mut dialed = dial::encrypted(target.address, &credentials.tls, pin).await?;
+    let trust = match credentials.pool.standing() {
+        Some(standing) => {
+            let membership = dialed.hello(&standing).await?;
+            let mut trust = Trust::new(dialed.key, &membership, &standing, credentials.pool, changes);
+            trust.look().map_err(|reason| DialError::NotAdmitted(target.address, reason))?;
+            Some(trust)
+        }
+        // Without a pool there is only this user's own node, which has the key that was pinned.
+        None => {
+            dialed.own_hello().await?;
+            None
+        }
+    };
+    let (channel, inbox) = dialed.into_parts(credentials.frames);
+    Ok((channel, inbox, trust))
 }

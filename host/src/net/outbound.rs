@@ -1,7 +1,7 @@
 //! The sending half of a connection: any thread writes, straight to the socket when it has room.
 
+use super::channel::Channel;
 use parking_lot::{Mutex, MutexGuard};
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 /// A buffer larger than this is given back to the allocator once it is empty.
@@ -33,10 +33,10 @@ impl Buffer {
         &mut self.bytes
     }
 
-    /// Hands the socket as much as it takes. Never blocks.
-    pub fn flush(&mut self, stream: &TcpStream) -> std::io::Result<()> {
+    /// Hands the socket as much as it takes, and returns whether something is left. Never blocks.
+    pub fn flush(&mut self, channel: &Channel) -> std::io::Result<bool> {
         while self.sent < self.bytes.len() {
-            match stream.try_write(&self.bytes[self.sent..]) {
+            match channel.try_write(&self.bytes[self.sent..]) {
                 Ok(0) => return Err(std::io::ErrorKind::WriteZero.into()),
                 Ok(count) => self.sent += count,
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
@@ -53,7 +53,7 @@ impl Buffer {
             self.bytes.drain(..self.sent);
             self.sent = 0;
         }
-        Ok(())
+        Ok(channel.flush()? || !self.is_empty())
     }
 
     /// Gives back memory that is not needed while nothing is sent.

@@ -1,11 +1,13 @@
-//! Accepts connections.
+//! Accepts connections, and listens where the node's configuration and its pool allow.
 
 use super::connection::{Connection, refuse};
 use super::frame::FrameBudget;
+use super::greeting::{Ends, greet};
+use super::unknown::Unknown;
 use crate::node::Node;
 use anyhow::Context;
 use potluck_sdk::ProviderError;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -18,17 +20,26 @@ const REFUSALS_MAX: usize = 64;
 /// Pause after an accept that failed for want of file descriptors or memory, so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A port that is bound, but not yet served.
+/// A port that is bound.
 pub struct Server {
     listener: TcpListener,
     /// The address with the port that was really bound.
     pub address: SocketAddr,
 }
 
+/// What connections share.
+struct Limits {
+    budget: Arc<FrameBudget>,
+    /// Connections at a time.
+    places: Arc<Semaphore>,
+    /// Connections from which it is not known yet who is at the other end.
+    unknown: Arc<Unknown>,
+    refusals: Arc<Semaphore>,
+}
+
 impl Server {
-    /// Binds `host:port`; port 0 takes any free one.
-    pub fn bind(host: &str, port: u16) -> anyhow::Result<Server> {
-        let address = resolve_loopback(host, port)?;
+    /// Binds an address; port 0 takes any free one.
+    pub fn bind(address: SocketAddr) -> anyhow::Result<Server> {
         let listener = std::net::TcpListener::bind(address).with_context(|| {
             format!("cannot listen on {address}; is another node running there? choose another port with --port")
         })?;
@@ -41,18 +52,27 @@ impl Server {
     }
 
     /// Serves until the node stops.
-    pub async fn serve(self, node: Arc<Node>) {
-        let budget = FrameBudget::new(node.config.frame_bytes_total_max);
-        let places = Arc::new(Semaphore::new(node.config.connections_max));
-        let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
+    pub async fn serve(mut self, node: Arc<Node>) {
+        let limits = Limits {
+            budget: FrameBudget::new(node.config.frame_bytes_total_max),
+            places: Arc::new(Semaphore::new(node.config.connections_max)),
+            unknown: Unknown::new(node.config.unknown_connections_max),
+            refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
+        };
         let mut stopping = node.stopping.subscribe();
+        let mut pool = node.pool.changes();
         loop {
+            let wanted = SocketAddr::new(node.addresses.wanted(node.pool.standing().is_some()), self.address.port());
+            if wanted != self.address {
+                self = self.moved_to(wanted, &node).await;
+            }
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
                 _ = stopping.wait_for(|stopping| *stopping) => return,
+                _ = pool.changed() => continue,
             };
             match accepted {
-                Ok((stream, peer)) => admit(stream, peer, &node, &budget, &places, &refusals),
+                Ok((stream, remote)) => admit(stream, remote, &node, &limits),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -60,26 +80,41 @@ impl Server {
             }
         }
     }
+
+    /// Listens elsewhere, on the same port. The old socket must go first; if the new one cannot be had, the old address is
+    /// taken again.
+    async fn moved_to(self, wanted: SocketAddr, node: &Node) -> Server {
+        let former = self.address;
+        drop(self);
+        let mut target = wanted;
+        loop {
+            match Server::bind(target) {
+                Ok(server) => {
+                    tracing::info!(address = %server.address, "listening");
+                    node.addresses.listens_on(server.address.ip());
+                    return server;
+                }
+                Err(error) => {
+                    tracing::error!(%target, error = format!("{error:#}"), "cannot listen there");
+                    // Whichever is free first: a node that listens nowhere helps nobody.
+                    target = if target == wanted { former } else { wanted };
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
 }
 
-fn admit(
-    stream: TcpStream,
-    peer: SocketAddr,
-    node: &Arc<Node>,
-    budget: &Arc<FrameBudget>,
-    places: &Arc<Semaphore>,
-    refusals: &Arc<Semaphore>,
-) {
-    let both_loopback = peer.ip().is_loopback() && stream.local_addr().is_ok_and(|local| local.ip().is_loopback());
-    if !both_loopback {
-        // Plain JSON proves nothing about who sends it.
-        tracing::warn!(%peer, "a connection from another machine was closed");
-        return;
-    }
-    let Ok(place) = Arc::clone(places).try_acquire_owned() else {
+fn admit(stream: TcpStream, remote: SocketAddr, node: &Arc<Node>, limits: &Limits) {
+    let Ok(ends) = Ends::of(&stream, remote) else { return };
+    let Ok(place) = Arc::clone(&limits.places).try_acquire_owned() else {
+        // Only this machine is told why: others have proven nothing.
+        if !ends.are_loopback() {
+            return;
+        }
         let text =
             format!("the node serves {} connections, as many as it may; try again later", node.config.connections_max);
-        let Ok(place) = Arc::clone(refusals).try_acquire_owned() else { return };
+        let Ok(place) = Arc::clone(&limits.refusals).try_acquire_owned() else { return };
         tokio::spawn(async move {
             refuse(stream, &ProviderError::new(ProviderError::LIMIT_REACHED, text)).await;
             drop(place);
@@ -87,22 +122,18 @@ fn admit(
         return;
     };
     let _ = stream.set_nodelay(true);
-    let (node, budget) = (Arc::clone(node), Arc::clone(budget));
+    let (node, budget, unknown) = (Arc::clone(node), Arc::clone(&limits.budget), Arc::clone(&limits.unknown));
     tokio::spawn(async move {
-        Connection::serve(stream, node, budget).await;
+        let idle = Duration::from_secs_f64(node.config.idle_seconds);
+        if let Some(greeted) = greet(stream, ends, &node, &unknown, idle).await {
+            Connection::serve(greeted, node, budget).await;
+        }
         drop(place);
     });
 }
 
-/// The address of a host that is this machine: connections are not encrypted, so no other is listened on or called.
-pub fn resolve_loopback(host: &str, port: u16) -> anyhow::Result<SocketAddr> {
-    use std::net::ToSocketAddrs;
-    let mut addresses = (host, port)
-        .to_socket_addrs()
-        .with_context(|| format!("cannot resolve the host name {host:?}; use an address such as 127.0.0.1"))?;
-    addresses.find(|address| address.ip().is_loopback()).with_context(|| {
-        format!(
-            "{host} is not this machine: connections are not encrypted yet, so only loopback is served; use 127.0.0.1"
-        )
-    })
+/// All addresses of this machine, of both kinds where there are both.
+pub fn any_address() -> IpAddr {
+    let has_ipv6 = std::net::UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
+    if has_ipv6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() }
 }

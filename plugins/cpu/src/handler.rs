@@ -22,7 +22,7 @@ pub(crate) fn cpu_task(jobs: &Arc<Jobs>, request: Request<'_>, reply: Reply<'_>)
         Ok(message) => message,
         Err(error) => return reply.error(&error),
     };
-    match Task::read(message, request.caller, &jobs.config, &jobs.estimates) {
+    match Task::read(message, request.caller, &jobs.own_id, &jobs.config, &jobs.estimates) {
         Ok(task) => {
             let id = jobs.next_id();
             let reply = reply.later();
@@ -34,7 +34,8 @@ pub(crate) fn cpu_task(jobs: &Arc<Jobs>, request: Request<'_>, reply: Reply<'_>)
             begin(jobs, id, task, Answer::Reply(reply), request.attachment);
         }
         Err(refusal) => {
-            let json = refusal_json(&refusal.task_id, &refusal.runtime, refusal.code, &refusal.text, &jobs.own_address);
+            let json =
+                refusal_json(&refusal.task_id, &refusal.runtime, refusal.code, &refusal.text, &jobs.own_address());
             reply.send_json(json.into_bytes());
         }
     }
@@ -145,12 +146,12 @@ pub(crate) fn batch_task(jobs: &Arc<Jobs>, request: Request<'_>, reply: Reply<'_
 
 fn read_one(jobs: &Arc<Jobs>, json: &str, caller: Caller<'_>) -> Result<Task, String> {
     let refuse = |task_id: &str, runtime: &str, code: &str, text: &str| {
-        refusal_json(task_id, runtime, code, text, &jobs.own_address)
+        refusal_json(task_id, runtime, code, text, &jobs.own_address())
     };
     let message: CpuTask = serde_json::from_str(json).map_err(|error| {
         refuse("unknown", "", ProviderError::INVALID_MESSAGE, &format!("the task cannot be read: {error}"))
     })?;
-    Task::read(message, caller, &jobs.config, &jobs.estimates)
+    Task::read(message, caller, &jobs.own_id, &jobs.config, &jobs.estimates)
         .map_err(|refusal| refuse(&refusal.task_id, &refusal.runtime, refusal.code, &refusal.text))
 }
 
@@ -164,12 +165,21 @@ pub(crate) fn cancel_task(jobs: &Arc<Jobs>, request: Request<'_>, reply: Reply<'
     if task_id.is_empty() {
         return reply.error(&ProviderError::invalid("task_id required"));
     }
-    if jobs.cancel_named(&task_id) == 0 {
+    // Others may stop what they have sent, and are told no more of the rest than that it is not theirs to stop.
+    if jobs.cancel_named(&task_id, other_node(request.caller)) == 0 {
         let shown: String = task_id.chars().take(256).collect();
         let text = format!("Task {shown} not found; it has ended or was never sent to this node");
         return reply.error(&ProviderError::new("task_not_found", text));
     }
     reply.send(&TaskCancelled { status: "CANCELLED", task_id: &task_id });
+}
+
+/// The other node that a message comes from, or that the task behind it works for.
+fn other_node(caller: Caller<'_>) -> Option<&str> {
+    match caller {
+        Caller::Member(peer_id) | Caller::Task(peer_id) => Some(peer_id),
+        Caller::Local | Caller::Plugin(_) | Caller::Web(_) => None,
+    }
 }
 
 /// SET_SCHEDULER.

@@ -15,6 +15,7 @@ use crate::task::Task;
 use crate::tools::Tools;
 use parking_lot::Mutex;
 use potluck_sdk::message::cpu::outcome;
+use potluck_sdk::message::node::NodeAddress;
 use potluck_sdk::{Host, NodeFacts, ProviderError};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -31,6 +32,8 @@ const UNREACHABLE_MAX: u32 = 4;
 pub(crate) struct Jobs {
     pub(crate) host: Host,
     pub(crate) node: NodeFacts,
+    /// The node's id, as callers show it.
+    pub(crate) own_id: String,
     pub(crate) config: Config,
     pub(crate) pool: Arc<Pool>,
     pub(crate) modules: Arc<Modules>,
@@ -39,8 +42,8 @@ pub(crate) struct Jobs {
     pub(crate) placement: Placement,
     pub(crate) estimates: Estimates,
     pub(crate) statistics: Statistics,
-    /// `host:port` of this node.
-    pub(crate) own_address: String,
+    /// `host:port` of this node. A leaf lock.
+    own_address: Mutex<String>,
     next_job: AtomicU64,
     /// Only a job's own lock is taken while this one is held.
     running: Mutex<Running>,
@@ -65,6 +68,14 @@ struct TaskEvent<'a> {
     seconds: f64,
 }
 
+impl Running {
+    /// The other node that has submitted a task, if it was one.
+    fn submitting_peer(&self, id: JobId) -> Option<&str> {
+        let waiting = self.waiting.get(&id).map(|(task, _)| task);
+        self.jobs.get(&id).map(|job| &job.task).or(waiting)?.peer.as_deref()
+    }
+}
+
 impl Jobs {
     pub(crate) fn new(
         host: Host,
@@ -78,6 +89,7 @@ impl Jobs {
         let own_address = format!("{}:{}", node.ip, node.port);
         Jobs {
             host,
+            own_id: node.peer_id.to_string(),
             node,
             config,
             pool,
@@ -87,10 +99,20 @@ impl Jobs {
             placement: Placement::default(),
             estimates: Estimates::default(),
             statistics: Statistics::default(),
-            own_address,
+            own_address: Mutex::new(own_address),
             next_job: AtomicU64::new(1),
             running: Mutex::default(),
         }
+    }
+
+    /// `host:port` under which others know this node.
+    pub(crate) fn own_address(&self) -> String {
+        self.own_address.lock().clone()
+    }
+
+    /// Others know this node by another address from now on.
+    pub(crate) fn moved_to(&self, address: &NodeAddress) {
+        *self.own_address.lock() = format!("{}:{}", address.ip, address.port);
     }
 
     /// The number of the next job, so that it can be cancelled from the moment that it exists.
@@ -147,7 +169,7 @@ impl Jobs {
 
     /// Answers a task that does not become a job.
     pub(crate) fn turn_away(&self, task: &Task, answer: Answer, code: &str, text: &str) {
-        answer.give(refusal_json(&task.task_id, task.runtime.name(), code, text, &self.own_address), Vec::new());
+        answer.give(refusal_json(&task.task_id, task.runtime.name(), code, text, &self.own_address()), Vec::new());
     }
 
     fn set_out(self: &Arc<Jobs>, job: &Arc<Job>) {
@@ -194,7 +216,7 @@ impl Jobs {
 
     /// Answers a job that cannot be begun.
     fn refuse(&self, job: &Arc<Job>, failed: Failed) {
-        let ended = Ended { verdict: Err(failed), ..Ended::failed("", "", &self.own_address) };
+        let ended = Ended { verdict: Err(failed), ..Ended::failed("", "", &self.own_address()) };
         self.finish(job, &ended);
     }
 
@@ -219,7 +241,7 @@ impl Jobs {
                 if begun && outcome.verdict.is_ok() {
                     jobs.estimates.learn(ending.task.function_key, outcome.seconds);
                 }
-                let ended = Ended::here(outcome, &jobs.own_address);
+                let ended = Ended::here(outcome, &jobs.own_address());
                 jobs.ended(&ending, ended, begun);
             }),
         };
@@ -246,11 +268,11 @@ impl Jobs {
             state.whereabouts = Whereabouts::Nowhere;
             (state.attempts, state.cancelled)
         };
-        if cancelled && ended.may_be_retried(&self.own_address) && job.task.max_retries > 0 {
+        if cancelled && ended.may_be_retried(&self.own_address()) && job.task.max_retries > 0 {
             ended.verdict = Err(Failed::new(outcome::CANCELLED, "Task cancelled"));
         }
         let pause = backoff(attempts);
-        let again = ended.may_be_retried(&self.own_address)
+        let again = ended.may_be_retried(&self.own_address())
             && attempts <= job.task.max_retries
             && !cancelled
             && Instant::now() + pause < job.deadline;
@@ -317,7 +339,7 @@ impl Jobs {
             Whereabouts::There { placed, remote_id } => remote::cancel(self, &placed, &remote_id),
             Whereabouts::Nowhere => {}
         }
-        self.finish(&job, &Ended::failed(outcome::CANCELLED, "Task cancelled", &self.own_address));
+        self.finish(&job, &Ended::failed(outcome::CANCELLED, "Task cancelled", &self.own_address()));
         true
     }
 
@@ -328,9 +350,14 @@ impl Jobs {
         here.map(|job| job.task.task_id.clone())
     }
 
-    /// Stops every job of that name; how many there were.
-    pub(crate) fn cancel_named(self: &Arc<Jobs>, task_id: &str) -> usize {
-        let ids = self.running.lock().names.get(task_id).cloned().unwrap_or_default();
+    /// Stops every job of that name that `peer` has submitted, or everybody's when that is nothing; how many there were.
+    pub(crate) fn cancel_named(self: &Arc<Jobs>, task_id: &str, peer: Option<&str>) -> usize {
+        let ids: Vec<JobId> = {
+            let running = self.running.lock();
+            let ids = running.names.get(task_id).map(Vec::as_slice).unwrap_or_default();
+            let is_theirs = |id: &&JobId| peer.is_none() || running.submitting_peer(**id) == peer;
+            ids.iter().filter(is_theirs).copied().collect()
+        };
         ids.into_iter().filter(|id| self.cancel(*id)).count()
     }
 
@@ -347,7 +374,7 @@ impl Jobs {
             self.turn_away(&task, answer, ProviderError::NODE_STOPPING, text);
         }
         for job in jobs {
-            self.finish(&job, &Ended::failed(ProviderError::NODE_STOPPING, text, &self.own_address));
+            self.finish(&job, &Ended::failed(ProviderError::NODE_STOPPING, text, &self.own_address()));
         }
     }
 
@@ -358,7 +385,7 @@ impl Jobs {
         self.host.run_after(patience, move || {
             let Some(placed) = job.leave(&remote_id) else { return };
             remote::cancel(&jobs, &placed, &remote_id);
-            let mut ended = Ended::failed(outcome::TIMEOUT, "Task execution timeout", &jobs.own_address);
+            let mut ended = Ended::failed(outcome::TIMEOUT, "Task execution timeout", &jobs.own_address());
             ended.executed_by = placed.address;
             jobs.ended(&job, ended, true);
         });

@@ -45,6 +45,7 @@ use jobs::Jobs;
 use modules::Modules;
 use parking_lot::Mutex;
 use pool::{LaneReport, Links, Phase, Sizes};
+use potluck_sdk::message::node::ADDRESS_TOPIC;
 use potluck_sdk::message::tracker::{LOAD_TOPIC, Load, LoadReport, PEERS_TOPIC, PeerTable};
 use potluck_sdk::{
     Config, Health, Host, LeastCaller, Level, MessageInfo, Provider, ProviderError, ProviderInfo, Reply, Request,
@@ -110,6 +111,7 @@ impl Provider for Cpu {
         // Before the node registers anywhere: a peer that does not know how many workers this one has sends it nothing.
         host.publish(LOAD_TOPIC, &report(pool.load(), false));
         host.subscribe(PEERS_TOPIC);
+        host.subscribe(ADDRESS_TOPIC);
         let jobs = Arc::new(Jobs::new(host, node, settings, pool, Arc::new(modules), images, tools));
         Ok(Cpu { jobs, supervisor: Mutex::new(Some(supervisor)) })
     }
@@ -127,6 +129,15 @@ impl Provider for Cpu {
     }
 
     fn event(&self, topic: &str, json: &str) {
+        if topic == ADDRESS_TOPIC {
+            match serde_json::from_str(json) {
+                Ok(address) => self.jobs.moved_to(&address),
+                Err(error) => {
+                    self.jobs.host.log(Level::Warn, &format!("the node's new address cannot be read: {error}"))
+                }
+            }
+            return;
+        }
         if topic == PEERS_TOPIC {
             match serde_json::from_str::<PeerTable>(json) {
                 Ok(table) => self.jobs.placement.update(table, self.jobs.node.peer_id),

@@ -59,6 +59,10 @@ pub(crate) struct Task {
     pub limits: Limits,
     /// Gets an interpreter of its own.
     pub isolated: bool,
+    /// The other node that has submitted it, if it was one.
+    pub peer: Option<Box<str>>,
+    /// Whether another task has submitted it.
+    pub for_task: bool,
     /// Whose interpreters it may use: only a submitter's own tasks meet in one.
     pub submitter: Arc<str>,
 }
@@ -95,6 +99,7 @@ impl Task {
     pub(crate) fn read(
         mut message: CpuTask<'_>,
         caller: Caller<'_>,
+        own_id: &str,
         config: &Config,
         estimates: &Estimates,
     ) -> Result<Task, InvalidTask> {
@@ -104,7 +109,7 @@ impl Task {
         };
         let asked = message.runtime.as_deref().filter(|runtime| !runtime.is_empty()).unwrap_or("python");
         let runtime: String = asked.chars().take(RUNTIME_CHARACTERS_MAX).collect();
-        let check = Check { message, caller, config, estimates };
+        let check = Check { message, caller, own_id, config, estimates };
         check.run(&task_id).map_err(|(code, text)| InvalidTask { task_id: cut(&task_id), runtime, code, text })
     }
 
@@ -117,6 +122,7 @@ impl Task {
 struct Check<'a> {
     message: CpuTask<'a>,
     caller: Caller<'a>,
+    own_id: &'a str,
     config: &'a Config,
     estimates: &'a Estimates,
 }
@@ -126,7 +132,7 @@ type Refusal = (&'static str, String);
 impl Check<'_> {
     fn run(self, task_id: &str) -> Result<Task, Refusal> {
         let invalid = |text: &str| (outcome::INVALID_TASK, text.to_owned());
-        let Check { message, caller, config, estimates } = self;
+        let Check { message, caller, own_id, config, estimates } = self;
         if task_id.len() > TASK_ID_BYTES_MAX {
             return Err(invalid("`task_id` may have at most 256 bytes"));
         }
@@ -151,6 +157,11 @@ impl Check<'_> {
         let source_peer = message.source_peer.filter(|source| !source.is_empty()).map(|source| cut(&source));
         let others_work =
             source_peer.is_some() || !matches!(caller, Caller::Local | Caller::Web(_) | Caller::Plugin(_));
+        let peer = match caller {
+            Caller::Member(peer_id) => Some(peer_id),
+            Caller::Task(peer_id) if peer_id != own_id => Some(peer_id),
+            _ => None,
+        };
         let runtime = choose_runtime(message.runtime.as_deref(), message.image.as_deref(), others_work, config)?;
         let module_named = message.module_sha256.filter(|sha256| !sha256.is_empty()).map(|sha256| sha256.into_owned());
         if module_named.is_some() && !is_guest {
@@ -189,7 +200,7 @@ impl Check<'_> {
         let estimated_time = positive("estimated_time", message.estimated_time.filter(|seconds| *seconds != 0.0))?;
         let confidential = message.confidential.unwrap_or(false);
         let isolated = message.isolated.unwrap_or(false);
-        // Until connections are authenticated a source is a claim; it can only keep submitters further apart.
+        // A source is a claim; it can only keep submitters further apart.
         let submitter = format!(
             "{}:{}:{}:{}:{}",
             caller.word(),
@@ -213,7 +224,10 @@ impl Check<'_> {
             function,
             args: owned(args)?,
             confidential,
-            forwarded: source_peer.is_some(),
+            // What comes from another node was placed there.
+            forwarded: source_peer.is_some() || peer.is_some(),
+            for_task: matches!(caller, Caller::Task(_)),
+            peer: peer.map(Into::into),
             priority: message.priority.unwrap_or(0),
             max_retries: max_retries as u32,
             timeout: Duration::from_secs_f64(timeout),
@@ -274,7 +288,8 @@ mod tests {
 
     fn read(json: &str) -> Result<Task, String> {
         let message: CpuTask = serde_json::from_str(json).unwrap();
-        Task::read(message, Caller::Local, &Config::default(), &Estimates::default()).map_err(|refusal| refusal.text)
+        Task::read(message, Caller::Local, "", &Config::default(), &Estimates::default())
+            .map_err(|refusal| refusal.text)
     }
 
     #[test]
@@ -306,7 +321,7 @@ mod tests {
         let config = Config { remote_runtime: "sandbox".to_owned(), trusted: true, ..Config::default() };
         let runtime = |json: &str| {
             let message: CpuTask = serde_json::from_str(json).unwrap();
-            Task::read(message, Caller::Local, &config, &Estimates::default())
+            Task::read(message, Caller::Local, "", &config, &Estimates::default())
                 .map_err(|refusal| refusal.text)
                 .unwrap()
                 .runtime

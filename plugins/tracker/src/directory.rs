@@ -39,6 +39,14 @@ impl PeerKey {
     }
 }
 
+/// Where a peer says that it can be reached.
+#[derive(Clone)]
+pub(crate) struct Claim {
+    pub(crate) address: Address,
+    /// Whether it has said so from that very address.
+    pub(crate) is_from_there: bool,
+}
+
 /// What is known of a peer.
 #[derive(Clone)]
 pub(crate) struct Peer {
@@ -46,6 +54,8 @@ pub(crate) struct Peer {
     pub(crate) registered_at: SystemTime,
     pub(crate) last_update: SystemTime,
     last_seen: Instant,
+    /// Whether it was heard from the address that it claims.
+    is_from_there: bool,
     /// Choices of REQUEST_CPU since the last report.
     in_flight: u32,
     rank: Rank,
@@ -114,15 +124,26 @@ impl Directory {
     }
 
     /// A peer says that it is there, for the first time or again. One that comes with a known id from another address
-    /// has moved. One that comes with another id to a known address has taken its place.
+    /// has moved. One that comes with another id to a known address has taken its place, unless the one that is there was
+    /// heard from that address and the new one was not: a claim does not drive out what was seen.
     pub(crate) fn report(
         &mut self,
-        address: Address,
+        claim: Claim,
         peer_id: Option<PeerId>,
         load: Load,
         now: Now,
         events: &mut Vec<PeerEvent>,
     ) -> Result<(), TrackerError> {
+        let Claim { address, is_from_there } = claim;
+        let holder = self.by_address.get(&address).map(|key| &self.peers[key]);
+        if let Some(holder) = holder
+            && holder.is_from_there
+            && !is_from_there
+            && holder.entry.peer_id.is_some()
+            && holder.entry.peer_id != peer_id
+        {
+            return Err(TrackerError::AddressTaken);
+        }
         let mut registered_at = now.wall;
         if let Some(key) = peer_id.and_then(|peer_id| self.by_id.get(&peer_id).copied())
             && self.by_address.get(&address) != Some(&key)
@@ -133,7 +154,7 @@ impl Directory {
         if let Some(key) = self.by_address.get(&address).copied() {
             let known = self.peers[&key].entry.peer_id;
             if known.is_none() || peer_id.is_none() || known == peer_id {
-                self.refresh(key, peer_id, load, now);
+                self.refresh(key, peer_id, is_from_there, load, now);
                 return Ok(());
             }
             self.remove(key, LEFT, events);
@@ -141,8 +162,15 @@ impl Directory {
         if self.members.len() >= self.peers_max {
             return Err(TrackerError::PeersFull(self.peers_max));
         }
-        self.insert(address, peer_id, load, registered_at, now, events);
+        self.insert(Claim { address, is_from_there }, peer_id, load, registered_at, now, events);
         Ok(())
+    }
+
+    /// A peer is a member of the pool no more.
+    pub(crate) fn expel(&mut self, peer_id: PeerId, events: &mut Vec<PeerEvent>) {
+        if let Some(key) = self.by_id.get(&peer_id).copied() {
+            self.remove(key, LEFT, events);
+        }
     }
 
     /// A peer leaves.
@@ -222,13 +250,14 @@ impl Directory {
 
     fn insert(
         &mut self,
-        address: Address,
+        claim: Claim,
         peer_id: Option<PeerId>,
         load: Load,
         registered_at: SystemTime,
         now: Now,
         events: &mut Vec<PeerEvent>,
     ) {
+        let Claim { address, is_from_there } = claim;
         self.last_key += 1;
         let key = PeerKey(self.last_key);
         let entry = PeerEntry { peer_id, ip: address.ip.clone(), port: address.port, load };
@@ -238,6 +267,7 @@ impl Directory {
             registered_at,
             last_update: now.wall,
             last_seen: now.instant,
+            is_from_there,
             in_flight: 0,
             rank: self.selection.add(key, expected_wait(&load, 0)),
             position: self.members.len(),
@@ -253,11 +283,12 @@ impl Directory {
         self.note_change(Some(key));
     }
 
-    fn refresh(&mut self, key: PeerKey, peer_id: Option<PeerId>, load: Load, now: Now) {
+    fn refresh(&mut self, key: PeerKey, peer_id: Option<PeerId>, is_from_there: bool, load: Load, now: Now) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         self.by_last_seen.remove(&(peer.last_seen, key));
         self.by_last_seen.insert((now.instant, key));
         peer.last_seen = now.instant;
+        peer.is_from_there = is_from_there;
         peer.last_update = now.wall;
         peer.in_flight = 0;
         peer.rank = self.selection.reload(peer.rank, expected_wait(&load, 0));

@@ -12,6 +12,8 @@ pub(crate) enum TrackerError {
     Load(&'static str),
     #[error("a peer may only speak for itself: leave peer_id out, or send the id of the key that the connection uses")]
     NotYourself,
+    #[error("another peer is heard from that address; leave ip out, or set `advertise` in [node] to where this one is")]
+    AddressTaken,
     #[error("Peer not found")]
     PeerNotFound,
     #[error("No peers available")]
@@ -27,7 +29,7 @@ impl From<TrackerError> for ProviderError {
         use TrackerError::*;
         let code = match error {
             PortRequired(_) | Address | Load(_) => ProviderError::INVALID_MESSAGE,
-            NotYourself => ProviderError::FORBIDDEN,
+            NotYourself | AddressTaken => ProviderError::FORBIDDEN,
             PeerNotFound => "peer_not_found",
             NoPeers => "no_peers",
             PeersFull(_) | WatchersFull(_) => ProviderError::LIMIT_REACHED,

@@ -1,11 +1,12 @@
 //! One function a message: decode, call the service, make the reply.
 
 use crate::address::Address;
-use crate::directory::Peer;
+use crate::directory::{Claim, Peer};
 use crate::error::TrackerError;
 use crate::service::{Service, Watch};
 use potluck_sdk::message::tracker::{
-    CpuResponse, Done, Load, PeerStatus, Register, Registered, RequestCpu, Unregister, UpdateLoad, WatchPeers,
+    CpuResponse, Done, Load, PeerRevoked, PeerStatus, REVOKED_TOPIC, Register, Registered, RequestCpu, Unregister,
+    UpdateLoad, WatchPeers,
 };
 use potluck_sdk::{Caller, PeerId, ProviderError, Reply, Request, Status};
 use std::sync::Arc;
@@ -31,11 +32,11 @@ pub(crate) fn answer(service: &Arc<Service>, request: Request<'_>, reply: Reply<
 
 fn register(service: &Arc<Service>, request: Request<'_>) -> Result<Registered, ProviderError> {
     let message: Register = request.parse()?;
-    let address = address(message.ip.as_deref(), message.port, "registration")?;
+    let claim = address(&request, message.ip.as_deref(), message.port, "registration")?;
     let (peer_id, load) = (identity(request.caller, message.peer_id)?, checked(message.load)?);
     let peer_count = service.with_state(|state, now, events| {
         state.counters.registers += 1;
-        state.directory.report(address, peer_id, load, now, events)?;
+        state.directory.report(claim, peer_id, load, now, events)?;
         Ok::<usize, TrackerError>(state.directory.len())
     })?;
     Ok(Registered { status: "REGISTERED".to_owned(), peer_count })
@@ -43,22 +44,22 @@ fn register(service: &Arc<Service>, request: Request<'_>) -> Result<Registered, 
 
 fn update_load(service: &Arc<Service>, request: Request<'_>) -> Result<Done, ProviderError> {
     let message: UpdateLoad = request.parse()?;
-    let address = address(message.ip.as_deref(), message.port, "load update")?;
+    let claim = address(&request, message.ip.as_deref(), message.port, "load update")?;
     let (peer_id, load) = (identity(request.caller, message.peer_id)?, checked(message.load)?);
     service.with_state(|state, now, events| {
         state.counters.heartbeats += 1;
-        state.directory.report(address, peer_id, load, now, events)
+        state.directory.report(claim, peer_id, load, now, events)
     })?;
     Ok(Done { status: "LOAD_UPDATED".to_owned() })
 }
 
 fn unregister(service: &Arc<Service>, request: Request<'_>) -> Result<Done, ProviderError> {
     let message: Unregister = request.parse()?;
-    let address = address(message.ip.as_deref(), message.port, "unregistration")?;
+    let claim = address(&request, message.ip.as_deref(), message.port, "unregistration")?;
     service.with_state(|state, _, events| {
         state.counters.unregisters += 1;
-        identity(request.caller, state.directory.id_at(&address))?;
-        state.directory.leave(&address, events)
+        identity(request.caller, state.directory.id_at(&claim.address))?;
+        state.directory.leave(&claim.address, events)
     })?;
     Ok(Done { status: "UNREGISTERED".to_owned() })
 }
@@ -90,6 +91,16 @@ fn watch_peers(service: &Arc<Service>, request: Request<'_>, reply: Reply<'_>) {
     }
 }
 
+/// The host tells of somebody who is a member of the pool no more.
+pub(crate) fn event(service: &Arc<Service>, topic: &str, json: &str) {
+    match serde_json::from_str::<PeerRevoked>(json) {
+        Ok(revoked) if topic == REVOKED_TOPIC => {
+            service.with_state(|state, _, events| state.directory.expel(revoked.peer_id, events));
+        }
+        _ => {}
+    }
+}
+
 /// The members that a tracker adds to the node's STATUS reply.
 pub(crate) fn status(service: &Arc<Service>) -> Status {
     let (peer_count, mut peers, counters) = service.with_state(|state, _, _| {
@@ -117,9 +128,18 @@ fn local_time(time: SystemTime) -> String {
         .unwrap_or_default()
 }
 
-fn address(ip: Option<&str>, port: Option<u16>, purpose: &'static str) -> Result<Address, TrackerError> {
+/// Where the sender of a message says that it can be reached; where it has sent it from, when it does not say.
+fn address(
+    request: &Request<'_>,
+    ip: Option<&str>,
+    port: Option<u16>,
+    purpose: &'static str,
+) -> Result<Claim, TrackerError> {
     let port = port.filter(|port| *port != 0).ok_or(TrackerError::PortRequired(purpose))?;
-    Address::new(ip, port)
+    let address = Address::new(ip.filter(|ip| !ip.is_empty()).or(Some(request.source_ip)), port)?;
+    // What comes from this machine is believed: it may be this user's node alone.
+    let is_from_there = request.source_ip.is_empty() || request.source_ip == address.ip;
+    Ok(Claim { address, is_from_there })
 }
 
 /// The id of the peer that a message speaks of. What the connection proves comes before what the message says.

@@ -11,6 +11,8 @@
 //! | `REQUEST_CPU` | names the node with the least expected wait | `CPU_RESPONSE` |
 //! | `WATCH_PEERS` | answers when the table of nodes differs from the asker's | `PEER_TABLE` |
 //!
+//! It listens for `peer.revoked`, with which the host tells of members that are none any more.
+//!
 //! Events: `peer.joined`, `peer.left` (it said so) and `peer.lost` (it fell silent).
 //!
 //! The rooms, in reading order: `config` (its table in plugins.toml), `handler` (one function a message), `service` (the
@@ -31,6 +33,7 @@ mod watch;
 mod error;
 
 use config::TrackerConfig;
+use potluck_sdk::message::tracker::REVOKED_TOPIC;
 use potluck_sdk::{
     Config, Host, LeastCaller, MessageInfo, Provider, ProviderError, ProviderInfo, Reply, Request, Status,
 };
@@ -54,6 +57,7 @@ impl Tracker {
         now: impl Fn() -> Instant + Send + Sync + 'static,
     ) -> Result<Tracker, ProviderError> {
         let config = TrackerConfig::read(config)?;
+        host.subscribe(REVOKED_TOPIC);
         Ok(Tracker { service: Service::new(host, &config, Box::new(now)) })
     }
 }
@@ -77,6 +81,10 @@ impl Provider for Tracker {
 
     fn handle(&self, request: Request<'_>, reply: Reply<'_>) {
         handler::answer(&self.service, request, reply);
+    }
+
+    fn event(&self, topic: &str, json: &str) {
+        handler::event(&self.service, topic, json);
     }
 
     fn status(&self) -> Status {

@@ -92,6 +92,7 @@ unsafe extern "C" fn handle<P: Provider>(instance: *mut c_void, call: *mut Call,
                 json: std::str::from_utf8_unchecked((*call).json.bytes()),
                 attachment: (*call).attachment.bytes(),
                 caller: Caller::from_abi((*call).caller, (*call).caller_id.text()),
+                source_ip: source_ip(call),
             }
         };
         provider.handle(request, Reply::new(&mut slot));
@@ -107,6 +108,13 @@ unsafe extern "C" fn handle<P: Provider>(instance: *mut c_void, call: *mut Call,
             ANSWERED
         }
     }
+}
+
+/// # Safety
+/// `call` is the host's, valid until `handle` returns, with at least `struct_size` bytes.
+unsafe fn source_ip<'a>(call: *const Call) -> &'a str {
+    // SAFETY: the field is read only when the host's struct has it.
+    unsafe { if (*call).struct_size as usize >= size_of::<Call>() { (*call).source_ip.text() } else { "" } }
 }
 
 /// Runs `body` on the provider and swallows a panic: the host cannot do more about it than the log line that the panic

@@ -2,11 +2,53 @@
 
 use super::RawValue;
 use super::tracker::PeerEntry;
-use crate::PeerId;
+use crate::{LeastCaller, PeerId};
 use serde::{Deserialize, Serialize};
 
-/// The messages that every host answers itself; no provider may answer one.
-pub const HOST_MESSAGES: [&str; 6] = ["STATUS", "PING", "LIST_PLUGINS", "LIST_PEERS", "WATCH_EVENTS", "CANCEL_CALL"];
+/// The messages that every host answers itself, and the least caller of each; no provider may answer one.
+///
+/// `HELLO`, `JOIN` and `AUTHENTICATE` establish who a caller is; what stands here is for those who repeat them.
+pub const HOST_MESSAGES: [(&str, LeastCaller); 22] = [
+    ("PING", LeastCaller::Task),
+    ("CANCEL_CALL", LeastCaller::Task),
+    ("AUTHENTICATE", LeastCaller::Task),
+    ("STATUS", LeastCaller::Member),
+    ("LIST_PEERS", LeastCaller::Member),
+    ("HELLO", LeastCaller::Member),
+    ("JOIN", LeastCaller::Member),
+    ("RENEW_MEMBERSHIP", LeastCaller::Member),
+    ("WATCH_REVOCATIONS", LeastCaller::Member),
+    ("LIST_PLUGINS", LeastCaller::Local),
+    ("WATCH_EVENTS", LeastCaller::Local),
+    ("IDENTITY", LeastCaller::Local),
+    ("POOL_CREATE", LeastCaller::Local),
+    ("POOL_TOKEN", LeastCaller::Local),
+    ("POOL_TOKENS", LeastCaller::Local),
+    ("POOL_CANCEL_TOKEN", LeastCaller::Local),
+    ("POOL_MEMBERS", LeastCaller::Local),
+    ("POOL_REVOKE", LeastCaller::Local),
+    ("POOL_READMIT", LeastCaller::Local),
+    ("POOL_JOIN", LeastCaller::Local),
+    ("POOL_LEAVE", LeastCaller::Local),
+    ("POOL_DISCOVER", LeastCaller::Local),
+];
+
+/// Whether the host answers a message itself, and the least caller of it.
+pub fn host_message(message_type: &str) -> Option<LeastCaller> {
+    HOST_MESSAGES.iter().find(|(name, _)| *name == message_type).map(|(_, least)| *least)
+}
+
+/// Topic on which the host tells its providers that others reach the node by another address from now on.
+pub const ADDRESS_TOPIC: &str = "node.address";
+
+/// Body of an event on [`ADDRESS_TOPIC`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeAddress {
+    /// The address.
+    pub ip: String,
+    /// The port.
+    pub port: u16,
+}
 
 /// CANCEL_CALL: the sender does not wait for the answer to an earlier message on this connection any more. It may come
 /// all the same; whoever works on it is told, as if the connection had been closed.

@@ -25,6 +25,16 @@ pub const LOAD_TOPIC: &str = "node.load";
 /// Topic on which the host publishes a [`PeerTable`] that is always full, after each change.
 pub const PEERS_TOPIC: &str = "peer.table";
 
+/// Topic on which the host of a pool's authority tells of a member that was revoked.
+pub const REVOKED_TOPIC: &str = "peer.revoked";
+
+/// Body of an event on [`REVOKED_TOPIC`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerRevoked {
+    /// Who it was.
+    pub peer_id: PeerId,
+}
+
 /// Body of an event on [`LOAD_TOPIC`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LoadReport {

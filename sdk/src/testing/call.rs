@@ -105,6 +105,7 @@ pub(super) fn send(live: &Live, message_type: &str, json: &str, attachment: &[u8
             json: Slice::new(json.as_bytes()),
             attachment: Slice::new(attachment),
             defer,
+            source_ip: Slice::EMPTY,
         },
         state: Arc::clone(&state),
     };

@@ -34,6 +34,8 @@ pub(crate) fn run(setup: &Setup) -> Result<Report> {
         data_dir: Some(folder.path().join("data")),
         plugins: Some(plugins),
         no_tracker: true,
+        join: None,
+        name: None,
     })?;
 
     let value = "x".repeat(20);
@@ -82,6 +84,6 @@ fn call(node: &Arc<Node>, message: &str) -> Result<String> {
 }
 
 fn dispatch(node: &Arc<Node>, message: &str) -> Dispatch {
-    let incoming = Incoming { json: message, attachment: b"", caller: Caller::Local };
+    let incoming = Incoming { json: message, attachment: b"", caller: Caller::Local, source_ip: "" };
     router::dispatch(node, incoming, &mut || Box::new(drop))
 }

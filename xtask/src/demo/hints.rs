@@ -25,6 +25,9 @@ The pool goes on: tracker on port {tracker}, peers on ports {all}. In another te
   {potluck} --port {first} peers
   {potluck} --port {first} plugins
   {potluck} --port {first} events
+  {potluck} --port {first} id
+  {potluck} --port {tracker} pool members
+  {potluck} --port {tracker} pool token
   {potluck} --port {last} selftest
 
 Ctrl-C here stops everything."#,

@@ -6,7 +6,7 @@ use crate::interrupt::Interrupt;
 use crate::node::Node;
 use crate::process;
 use crate::workspace::Workspace;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -16,6 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
+const HOST: &str = "127.0.0.1";
 const TRACKER_PORT: u16 = 8888;
 const PEER_PORTS: [u16; 3] = [9000, 9001, 9002];
 /// How long the peers may take to find each other.
@@ -43,7 +44,8 @@ impl<'a> Pool<'a> {
         let start = |name: &str, port: u16, arguments: &[&str]| {
             let node = start_on(port, interrupt, |port| {
                 let mut command = workspace.program(&potluck);
-                command.args(arguments).args(["--port", &port.to_string()]);
+                // For this machine alone: in a pool, a node would listen on the network as well.
+                command.args(arguments).args(["--host", HOST, "--port", &port.to_string()]);
                 Node::start(name, command, folder.path(), interrupt)
             })?;
             progress(name, &format!("serves on {}", node.address()));
@@ -52,9 +54,37 @@ impl<'a> Pool<'a> {
         let tracker = start("tracker", TRACKER_PORT, &["tracker"])?;
         let peers = (1..)
             .zip(PEER_PORTS)
-            .map(|(number, port)| start(&format!("peer-{number}"), port, &["peer", "--tracker", tracker.address()]))
+            .map(|(number, port)| start(&format!("peer-{number}"), port, &["peer", "--no-tracker"]))
             .collect::<Result<Vec<_>>>()?;
-        Ok(Pool { peers, tracker, workspace, potluck, interrupt, folder })
+        let pool = Pool { peers, tracker, workspace, potluck, interrupt, folder };
+        pool.unite()?;
+        Ok(pool)
+    }
+
+    /// Creates the pool at the tracker, and makes the peers join it, as people would.
+    fn unite(&self) -> Result<()> {
+        let created = self.say(&self.tracker, &["pool", "create", "--pool-name", "demo", "--reusable", "--json"])?;
+        let created: Value =
+            serde_json::from_slice(&created).context("cannot read what the tracker says of the pool")?;
+        let token = created["token"].as_str().context("the tracker gave no token")?;
+        progress("pool", &format!("{} was created by the tracker", created["pool_id"].as_str().unwrap_or_default()));
+        for peer in &self.peers {
+            self.say(peer, &["join", token, "--name", peer.name()])?;
+        }
+        progress("joined", "every peer, with the token; all that they say to each other from here on is encrypted");
+        Ok(())
+    }
+
+    /// Runs `potluck` with a node as the one to ask, and returns what it prints.
+    fn say(&self, node: &Node, arguments: &[&str]) -> Result<Vec<u8>> {
+        let mut command = self.workspace.program(&self.potluck);
+        command.args(["--host", HOST, "--port", &node.port().to_string()]).args(arguments);
+        let output = command.stdin(Stdio::null()).output().context("cannot run potluck")?;
+        if !output.status.success() {
+            let text = String::from_utf8_lossy(&output.stderr);
+            bail!("`{}` failed: {}: {}", process::line(&command), output.status, text.trim());
+        }
+        Ok(output.stdout)
     }
 
     /// Waits until the first peer has heard from the tracker of all of them.
@@ -75,20 +105,15 @@ impl<'a> Pool<'a> {
     }
 
     fn ask_for_peers(&self) -> Result<Vec<u16>> {
-        let mut command = self.command();
-        let output = command.args(["peers", "--json"]).stdin(Stdio::null()).output().context("cannot run potluck")?;
-        if !output.status.success() {
-            let text = String::from_utf8_lossy(&output.stderr);
-            bail!("`{}` failed: {}: {}", process::line(&command), output.status, text.trim());
-        }
-        ports_in(&output.stdout).with_context(|| anyhow!("cannot read the output of `{}`", process::line(&command)))
+        let output = self.say(&self.peers[0], &["peers", "--json"])?;
+        ports_in(&output).context("cannot read the list of peers")
     }
 
     /// `potluck --port ...`, which talks to the first peer.
     pub(super) fn command(&self) -> Command {
         let mut command = self.workspace.program(&self.potluck);
         // The host as well: a variable of the user could name another one.
-        command.args(["--host", "127.0.0.1", "--port", &self.peers[0].port().to_string()]);
+        command.args(["--host", HOST, "--port", &self.peers[0].port().to_string()]);
         command
     }
 

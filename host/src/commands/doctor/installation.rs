@@ -56,7 +56,7 @@ pub(super) async fn check(args: &NodeArgs, port: u16, report: &mut Report) -> Op
         Ok(folder) => check_data_dir_of_nobody(&folder, report),
         Err(error) => report.problem("data directory", format!("{error:#}"), ""),
     }
-    check_port(&config.node.host, port, report);
+    check_port(config.node.host().unwrap_or("127.0.0.1"), port, report);
     check_tracker(&config, report).await;
     Some(path)
 }

@@ -38,7 +38,7 @@ fn send_with(jobs: &Arc<Jobs>, job: &Arc<Job>, placed: Placed, unreachable: u32,
         args: Some(&task.args),
         priority: Some(task.priority),
         timeout: Some(job.deadline.saturating_duration_since(Instant::now()).as_secs_f64().max(0.001)),
-        source_peer: Some(Cow::Borrowed(&jobs.own_address)),
+        source_peer: Some(Cow::Owned(jobs.own_address())),
         estimated_time: task.estimated_time,
         cpu_limit_seconds: task.limits.cpu_seconds,
         memory_limit_bytes: (task.limits.memory_bytes != jobs.config.memory_limit_bytes)
@@ -48,7 +48,7 @@ fn send_with(jobs: &Arc<Jobs>, job: &Arc<Job>, placed: Placed, unreachable: u32,
         isolated: task.isolated.then_some(true),
         ..CpuTask::default()
     };
-    let json = addressed(&address, &to_json(&message));
+    let json = addressed(&address, &to_json(&message), task.for_task);
     {
         let mut state = job.state.lock();
         if state.answer.is_none() || state.cancelled {
@@ -172,6 +172,7 @@ fn is_refusal(code: &str) -> bool {
         ProviderError::NO_PROVIDER,
         ProviderError::NODE_STOPPING,
         ProviderError::LIMIT_REACHED,
+        ProviderError::FORBIDDEN,
         outcome::QUEUE_FULL,
         outcome::RUNTIME_UNAVAILABLE,
         outcome::MODULE_UNKNOWN,
@@ -186,10 +187,12 @@ pub(super) fn cancel(jobs: &Arc<Jobs>, placed: &Placed, remote_id: &str) {
     jobs.placement.settle(placed, true);
     let message = to_json(&CancelTask { task_id: Some(Cow::Borrowed(remote_id)) });
     // It may just have ended, so an error means nothing.
-    jobs.host.call_with(&addressed(&placed.address, &message), b"", drop);
+    jobs.host.call_with(&addressed(&placed.address, &message, false), b"", drop);
 }
 
-fn addressed(address: &str, json: &str) -> String {
+/// A message for another node; it says so when a task stands behind it.
+fn addressed(address: &str, json: &str, for_task: bool) -> String {
     let to = serde_json::to_string(address).unwrap_or_default();
-    format!("{{\"to\":{to},{}", json.get(1..).unwrap_or_default())
+    let behalf = if for_task { "\"behalf\":\"task\"," } else { "" };
+    format!("{{\"to\":{to},{behalf}{}", json.get(1..).unwrap_or_default())
 }

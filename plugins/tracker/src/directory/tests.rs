@@ -29,7 +29,7 @@ fn busy(running: u32) -> Load {
 
 impl Fixture {
     fn report(&mut self, port: u16, peer_id: Option<PeerId>, load: Load) {
-        self.directory.report(at(port), peer_id, load, self.now, &mut self.events).unwrap();
+        self.directory.report(from_there(port), peer_id, load, self.now, &mut self.events).unwrap();
     }
 
     fn advance(&mut self, seconds: u64) {
@@ -78,6 +78,29 @@ impl Directory {
             assert!(peer.changed_in <= self.version());
         }
     }
+}
+
+fn from_there(port: u16) -> Claim {
+    Claim { address: at(port), is_from_there: true }
+}
+
+#[test]
+fn a_claim_from_elsewhere_does_not_drive_out_who_is_heard_from_an_address() {
+    let mut pool = directory();
+    pool.report(1, Some(id(1)), Load::default());
+    let claim = Claim { is_from_there: false, ..from_there(1) };
+    let refused = pool.directory.report(claim, Some(id(2)), Load::default(), pool.now, &mut Vec::new());
+    assert_eq!(refused, Err(TrackerError::AddressTaken));
+    assert_eq!(pool.directory.id_at(&at(1)), Some(id(1)));
+}
+
+#[test]
+fn a_peer_that_was_revoked_is_gone_at_once() {
+    let mut pool = directory();
+    pool.report(1, Some(id(1)), Load::default());
+    pool.directory.expel(id(1), &mut pool.events);
+    pool.directory.expel(id(2), &mut pool.events);
+    assert_eq!(pool.directory.len(), 0);
 }
 
 #[test]
@@ -149,7 +172,7 @@ fn the_number_of_peers_is_bounded() {
     for port in 1..=1000 {
         pool.report(port, None, Load::default());
     }
-    let refused = pool.directory.report(at(1001), None, Load::default(), pool.now, &mut Vec::new());
+    let refused = pool.directory.report(from_there(1001), None, Load::default(), pool.now, &mut Vec::new());
     assert_eq!(refused, Err(TrackerError::PeersFull(1000)));
     pool.report(7, Some(id(7)), Load::default());
     pool.report(2000, Some(id(7)), Load::default());
@@ -261,7 +284,8 @@ fn a_hundred_thousand_peers_fit() {
     pool.directory.peers_max = 100_000;
     for number in 0..100_000_u32 {
         let address = Address { ip: format!("10.{}.0.1", number / 50_000), port: (number % 50_000) as u16 + 1 };
-        pool.directory.report(address, None, Load::default(), pool.now, &mut Vec::new()).unwrap();
+        let claim = Claim { address, is_from_there: true };
+        pool.directory.report(claim, None, Load::default(), pool.now, &mut Vec::new()).unwrap();
     }
     let chosen: std::collections::HashSet<(String, u16)> =
         (0..100_000).map(|_| pool.directory.choose().map(|peer| (peer.ip, peer.port)).unwrap()).collect();
