@@ -23,6 +23,7 @@ mod audit;
 mod cli;
 mod data_dir;
 mod descriptors;
+mod destination;
 mod discovery;
 mod events;
 mod host_messages;

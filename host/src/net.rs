@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod caller;
+
 pub mod channel;
 pub mod client;
 mod connection;
@@ -11,6 +12,7 @@ mod greeting;
 mod link;
 mod links;
 mod outbound;
+pub mod present;
 mod server;
 mod socket_owner;
 pub mod tls;
@@ -20,3 +22,4 @@ mod unknown;
 pub use link::{Credentials, Target};
 pub use links::Links;
 pub use server::{Server, any_address};
+pub use unknown::source_of;

@@ -8,7 +8,7 @@ use crate::config::NodeConfig;
 use crate::data_dir::DataDir;
 use crate::events::{self, EventLog};
 use crate::identity::Identity;
-use crate::net::caller::Present;
+use crate::net::present::Present;
 use crate::net::tls::Tls;
 use crate::net::{Links, Target};
 use crate::peers::{Peers, split_address};

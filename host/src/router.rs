@@ -5,7 +5,7 @@ use crate::audit::{AuditEvent, AuditTopic};
 use crate::call::{CancelHook, Dispatch, Incoming, PendingCall, Response, Sink};
 use crate::net::frame;
 use crate::node::Node;
-use crate::{host_messages, peers};
+use crate::{destination, host_messages};
 use potluck_sdk::envelope::Envelope;
 use potluck_sdk::message::node::host_message;
 use potluck_sdk::{Caller, LeastCaller, ProviderError};
@@ -97,7 +97,7 @@ fn forward(
         let error = ProviderError::new(ProviderError::FORBIDDEN, text);
         return Dispatch::Ready(refuse(node, envelope.message_type, &incoming.caller, &error));
     }
-    let target = match peers::resolve(node, to) {
+    let target = match destination::resolve(node, to) {
         Ok(target) => target,
         Err(error) => return Dispatch::Ready(Response::error(&error)),
     };

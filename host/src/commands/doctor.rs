@@ -11,16 +11,13 @@ mod runtimes;
 mod trial;
 
 use super::EXIT_INTERRUPTED;
-use super::session::{Session, Target};
+use super::session::{Session, Target, is_loopback, is_nobody_there};
 use crate::cli::{DoctorArgs, PEER_PORT_DEFAULT};
-use crate::net::client::ClientError;
 use crate::output;
 use crate::output::activity::Activity;
 use anyhow::Context;
 use private_node::PrivateNode;
 use report::{Outcome, Report, Subject};
-use std::io::ErrorKind;
-use std::net::ToSocketAddrs;
 use std::process::ExitCode;
 use tokio::signal::ctrl_c;
 use tokio::signal::unix::{SignalKind, signal};
@@ -96,35 +93,7 @@ async fn examine_without_node(
     Ok(())
 }
 
-fn is_nobody_there(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(ClientError::Connect(_, error)) if error.kind() == ErrorKind::ConnectionRefused)
-}
-
-fn is_loopback(address: &str) -> bool {
-    let addresses = address.to_socket_addrs().into_iter().flatten().collect::<Vec<_>>();
-    !addresses.is_empty() && addresses.iter().all(|address| address.ip().is_loopback())
-}
-
 /// A problem of a message that a node should answer at once.
 fn plain(error: &anyhow::Error) -> String {
     output::one_line(&format!("{error:#}")).into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn this_machine_is_told_from_others() {
-        assert!(is_loopback("127.0.0.1:9000") && is_loopback("[::1]:9000"));
-        assert!(!is_loopback("192.0.2.1:9000") && !is_loopback("nowhere"));
-    }
-
-    #[test]
-    fn only_a_refused_connection_means_that_nobody_is_there() {
-        let error = |kind: ErrorKind| ClientError::Connect("127.0.0.1:9000".to_owned(), kind.into()).into();
-        assert!(is_nobody_there(&error(ErrorKind::ConnectionRefused)));
-        assert!(!is_nobody_there(&error(ErrorKind::TimedOut)));
-        assert!(!is_nobody_there(&ClientError::Address("x".to_owned()).into()));
-    }
 }

@@ -239,6 +239,12 @@ mod tests {
     }
 
     #[test]
+    fn this_machine_is_told_from_others() {
+        assert!(is_loopback("127.0.0.1:9000") && is_loopback("[::1]:9000"));
+        assert!(!is_loopback("192.0.2.1:9000") && !is_loopback("nowhere"));
+    }
+
+    #[test]
     fn only_a_refused_connection_means_that_nobody_is_there() {
         let error = |kind: ErrorKind| ClientError::Connect("127.0.0.1:9000".to_owned(), kind.into()).into();
         assert!(is_nobody_there(&error(ErrorKind::ConnectionRefused)));

@@ -1,18 +1,14 @@
 //! Who is at the other end of a connection, and what follows for its messages.
 
+use super::present::Presence;
 use super::unknown::Place;
 use crate::access::PeerRate;
 use crate::key::PublicKey;
 use crate::node::Node;
-use parking_lot::Mutex;
 use potluck_sdk::{Caller, PeerId, ProviderError};
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-
-/// Most connections of one member at a time; nodes need one, and another while that is being given up.
-const MEMBER_CONNECTIONS_MAX: usize = 64;
 
 /// Wrong tokens after which a connection ends.
 const WRONG_TOKENS_MAX: u32 = 3;
@@ -164,42 +160,5 @@ impl Member {
     /// It has shown a newer membership.
     pub fn renewed(&self, expires_unix_seconds: u64) {
         self.expires_unix_seconds.store(expires_unix_seconds, Ordering::Relaxed);
-    }
-}
-
-/// Which members have connections here, and how many.
-#[derive(Default)]
-pub struct Present(Arc<Mutex<HashMap<PeerId, usize>>>);
-
-struct Presence {
-    present: Arc<Mutex<HashMap<PeerId, usize>>>,
-    peer_id: PeerId,
-}
-
-impl Present {
-    fn enter(&self, peer_id: PeerId) -> Option<Presence> {
-        let mut present = self.0.lock();
-        let count = present.entry(peer_id).or_default();
-        (*count < MEMBER_CONNECTIONS_MAX).then(|| {
-            *count += 1;
-            Presence { present: Arc::clone(&self.0), peer_id }
-        })
-    }
-
-    /// Whether a member has a connection.
-    pub fn contains(&self, peer_id: &PeerId) -> bool {
-        self.0.lock().contains_key(peer_id)
-    }
-}
-
-impl Drop for Presence {
-    fn drop(&mut self) {
-        let mut present = self.present.lock();
-        if let Some(count) = present.get_mut(&self.peer_id) {
-            *count -= 1;
-            if *count == 0 {
-                present.remove(&self.peer_id);
-            }
-        }
     }
 }

@@ -36,7 +36,7 @@ impl Unknown {
 
     /// Takes a place for somebody from `ip`; nothing when there is none.
     pub fn enter(self: &Arc<Unknown>, ip: IpAddr) -> Option<Place> {
-        let source = source(ip);
+        let source = source_of(ip);
         let is_loopback = source.is_loopback();
         let of_source = if is_loopback { self.places_max } else { self.places_max.div_ceil(SHARE_OF_ONE_SOURCE) };
         let mut taken = self.taken.lock();
@@ -67,7 +67,7 @@ impl Drop for Place {
 }
 
 /// What counts as one source: with IPv6 whoever has one address has 2^64 of them.
-fn source(ip: IpAddr) -> IpAddr {
+pub fn source_of(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(v6) if !v6.is_loopback() => {
             let [a, b, c, d, ..] = v6.segments();

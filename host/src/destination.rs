@@ -1,0 +1,52 @@
+//! What a `to` means: which node, and whose key it must have.
+
+use crate::net::Target;
+use crate::net::tls::Pin;
+use crate::node::Node;
+use crate::peers::split_address;
+use potluck_sdk::{PeerId, ProviderError};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// The node that a `to` means: a peer id, or `host:port`. In a pool that is a member, and without one a node of this user
+/// on this machine.
+pub fn resolve(node: &Node, to: &str) -> Result<Target, ProviderError> {
+    let unreachable = |text: String| ProviderError::new(ProviderError::PEER_UNREACHABLE, text);
+    let standing = node.pool.standing();
+    let tracker = standing.as_ref().map(|standing| (standing.tracker_id(), &standing.tracker_addresses));
+    let (peer_id, (host, port)) = match to.parse::<PeerId>() {
+        Ok(peer_id) => {
+            let at_tracker = tracker.filter(|(tracker_id, _)| *tracker_id == peer_id);
+            let address = at_tracker.and_then(|(_, addresses)| split_address(addresses.first()?));
+            let address = node.peers.address_of(peer_id).or(address);
+            (
+                Some(peer_id),
+                address.ok_or_else(|| unreachable(format!("no peer {to} is known here; see `potluck peers`")))?,
+            )
+        }
+        Err(_) => {
+            let (host, port) = split_address(to)
+                .ok_or_else(|| ProviderError::invalid(format!("`to` must be a peer id or host:port, not {to:?}")))?;
+            let at_tracker = tracker.filter(|(_, addresses)| addresses.iter().any(|address| address == to));
+            (node.peers.id_at(&host, port).or(at_tracker.map(|(tracker_id, _)| tracker_id)), (host, port))
+        }
+    };
+    // Names are looked up by the system, which may take its time; only what needs no look-up is allowed here.
+    let ip = match host.parse::<IpAddr>() {
+        Ok(ip) => ip,
+        Err(_) if host == "localhost" => Ipv4Addr::LOCALHOST.into(),
+        Err(_) => {
+            let text = format!("`to` must hold an address, such as 127.0.0.1:{port}, not a name");
+            return Err(ProviderError::invalid(text));
+        }
+    };
+    let address = SocketAddr::new(ip, port);
+    if standing.is_some() {
+        return Ok(Target::member(address, peer_id.map_or(Pin::Any, Pin::Peer)));
+    }
+    if !ip.is_loopback() {
+        let text =
+            format!("{host} is another machine, and this node is in no pool; join one with `potluck join TOKEN`");
+        return Err(unreachable(text));
+    }
+    Ok(Target::own(address))
+}
