@@ -5,6 +5,7 @@ mod cancel;
 mod memory;
 mod node;
 mod sandbox;
+mod security;
 mod tasks;
 
 use crate::Setup;
@@ -27,6 +28,8 @@ pub(crate) enum Bench {
     Cancel,
     /// Start, and the host process at rest
     Node,
+    /// TLS beside plain frames: handshake, messages, tasks of other nodes
+    Security,
 }
 
 impl Bench {
@@ -42,6 +45,7 @@ impl Bench {
             Bench::Memory => memory::run(setup),
             Bench::Tasks => tasks::run(setup),
             Bench::Sandbox => return sandbox::run(setup, found),
+            Bench::Security => return security::run(setup, found),
             Bench::Cancel => cancel::run(setup),
             Bench::Node => node::run(setup),
         };

@@ -9,31 +9,50 @@ use std::time::Duration;
 /// Nothing that is measured takes this long; the longest is the first start of an image that has to be compiled.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// A connection to a node.
-pub(crate) struct Client {
-    stream: BufReader<TcpStream>,
+/// A connection to a node: plain, unless it is made of something else.
+pub(crate) struct Client<S = TcpStream> {
+    stream: BufReader<S>,
 }
 
 impl Client {
     pub(crate) fn connect(port: u16) -> Result<Client> {
-        let stream = TcpStream::connect(("127.0.0.1", port)).context("cannot connect to the node")?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(Client { stream: BufReader::with_capacity(64 << 10, stream) })
+        Ok(Client::over(open(port)?))
+    }
+}
+
+/// A socket that is connected to a node.
+pub(crate) fn open(port: u16) -> Result<TcpStream> {
+    let stream = TcpStream::connect(("127.0.0.1", port)).context("cannot connect to the node")?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+impl<S: Read + Write> Client<S> {
+    /// Speaks frames over `stream`.
+    pub(crate) fn over(stream: S) -> Client<S> {
+        Client { stream: BufReader::with_capacity(64 << 10, stream) }
     }
 
     /// Sends what [`frame`] made.
     pub(crate) fn send(&mut self, frame: &[u8]) -> Result<()> {
-        self.stream.get_mut().write_all(frame).context("the node takes no more requests")
+        let stream = self.stream.get_mut();
+        stream.write_all(frame).and_then(|()| stream.flush()).context("the node takes no more requests")
     }
 
     /// The text of the next reply.
     pub(crate) fn receive(&mut self) -> Result<String> {
+        let mut text = Vec::new();
+        self.receive_into(&mut text)?;
+        String::from_utf8(text).context("a reply is not UTF-8")
+    }
+
+    /// As [`Client::receive`], into memory that is there already, and whatever the bytes are.
+    pub(crate) fn receive_into(&mut self, text: &mut Vec<u8>) -> Result<()> {
         let mut header = [0; 4];
         self.stream.read_exact(&mut header).context("the node does not answer")?;
-        let mut text = vec![0; u32::from_be_bytes(header) as usize];
-        self.stream.read_exact(&mut text).context("the node does not answer")?;
-        String::from_utf8(text).context("a reply is not UTF-8")
+        text.resize(u32::from_be_bytes(header) as usize, 0);
+        self.stream.read_exact(text).context("the node does not answer")
     }
 
     /// Sends a message and reads its reply, which must not be an error.

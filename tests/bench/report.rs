@@ -1,5 +1,6 @@
 //! Figures, the budgets that they have to keep, and how both are shown.
 
+use crate::samples::Pairs;
 use std::fmt::{self, Display, Formatter};
 
 /// What a benchmark found.
@@ -224,6 +225,33 @@ impl Report {
             (0, budgets) => format!("OK  {}: all {budgets} budgets kept", self.name),
             (unknown, budgets) => format!("OPEN  {}: {unknown} of {budgets} budgets were not compared", self.name),
         }
+    }
+}
+
+/// Lines that grow by a pair of values a round.
+#[derive(Default)]
+pub(crate) struct Table(Vec<(String, Unit, Pairs)>);
+
+impl Table {
+    pub(crate) fn put(&mut self, name: impl Into<String>, unit: Unit, ours: f64, theirs: f64) {
+        let name = name.into();
+        let index = self.0.iter().position(|(known, ..)| *known == name).unwrap_or_else(|| {
+            self.0.push((name, unit, Pairs::default()));
+            self.0.len() - 1
+        });
+        self.0[index].2.push(ours, theirs);
+    }
+
+    /// The medians, and the budgets of some of them by name.
+    pub(crate) fn figures(&self, budgets: &[(&str, Budget)]) -> Vec<Figure> {
+        let figure = |(name, unit, pairs): &(String, Unit, Pairs)| {
+            let figure = Figure::new(name, *unit, pairs.ours()).beside(pairs.theirs(), pairs.ratio());
+            match budgets.iter().find(|(of, _)| of == name) {
+                Some((_, budget)) => figure.budget(*budget),
+                None => figure,
+            }
+        };
+        self.0.iter().map(figure).collect()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Summing up what was measured.
 
+use anyhow::Result;
 use std::time::Duration;
 
 /// The middle of some values; of an even number the mean of the two in the middle. 0 of none.
@@ -54,6 +55,20 @@ pub(crate) fn rounds(seconds: f64) -> (usize, Duration) {
     const ROUND_SECONDS: f64 = 0.5;
     let count = ((seconds / ROUND_SECONDS) as usize).max(3) | 1;
     (count, Duration::from_secs_f64(seconds / count as f64))
+}
+
+/// Measures both sides of a round, every other round in the other order: what comes second may find another machine.
+pub(crate) fn in_turn<T>(
+    round: usize,
+    ours: impl FnOnce() -> Result<T>,
+    theirs: impl FnOnce() -> Result<T>,
+) -> Result<(T, T)> {
+    if round.is_multiple_of(2) {
+        let ours = ours()?;
+        return Ok((ours, theirs()?));
+    }
+    let theirs = theirs()?;
+    Ok((ours()?, theirs))
 }
 
 pub(crate) fn microseconds(duration: Duration) -> f64 {

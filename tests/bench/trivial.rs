@@ -36,6 +36,12 @@ impl Trivial {
         }
     }
 
+    /// As this one, to be run by another node.
+    pub(crate) fn sent_to(mut self, peer_id: &str) -> Trivial {
+        self.message["to"] = peer_id.into();
+        self
+    }
+
     fn frame(&self, id: Option<usize>, argument: usize) -> Vec<u8> {
         let mut message = self.message.clone();
         message["args"] = json!([argument]);

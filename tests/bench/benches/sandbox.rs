@@ -13,8 +13,7 @@ use crate::Setup;
 use crate::client::Client;
 use crate::machine::{children, processor_nanoseconds};
 use crate::node::{Node, cpu_plugins};
-use crate::report::{Budget, Figure, Report, Unit};
-use crate::samples::Pairs;
+use crate::report::{Report, Table};
 use crate::trivial::Trivial;
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
@@ -95,32 +94,5 @@ fn rest(node: &Node) -> Result<()> {
         if Instant::now() > deadline {
             bail!("the workers do not come to rest within {} s", REST_MAX.as_secs());
         }
-    }
-}
-
-/// Lines that grow by a pair of values a round.
-#[derive(Default)]
-struct Table(Vec<(String, Unit, Pairs)>);
-
-impl Table {
-    fn put(&mut self, name: impl Into<String>, unit: Unit, ours: f64, theirs: f64) {
-        let name = name.into();
-        let index = self.0.iter().position(|(known, ..)| *known == name).unwrap_or_else(|| {
-            self.0.push((name, unit, Pairs::default()));
-            self.0.len() - 1
-        });
-        self.0[index].2.push(ours, theirs);
-    }
-
-    /// The medians, and the budgets of some of them by name.
-    fn figures(&self, budgets: &[(&str, Budget)]) -> Vec<Figure> {
-        let figure = |(name, unit, pairs): &(String, Unit, Pairs)| {
-            let figure = Figure::new(name, *unit, pairs.ours()).beside(pairs.theirs(), pairs.ratio());
-            match budgets.iter().find(|(of, _)| of == name) {
-                Some((_, budget)) => figure.budget(*budget),
-                None => figure,
-            }
-        };
-        self.0.iter().map(figure).collect()
     }
 }
