@@ -81,6 +81,14 @@ fn keep_private(path: &Path) -> anyhow::Result<()> {
             metadata.uid()
         );
     }
+    // Where others could write they may have put something.
+    for entry in std::fs::read_dir(path).with_context(|| format!("cannot look into {}", path.display()))? {
+        let entry = entry?;
+        let uid = entry.path().symlink_metadata()?.uid();
+        if uid != own && uid != 0 {
+            bail!("{} belongs to another account (number {uid}); look at it, and move it away", entry.path().display());
+        }
+    }
     if metadata.mode() & 0o077 != 0 {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
             .with_context(|| format!("cannot make {} readable by its owner alone", path.display()))?;

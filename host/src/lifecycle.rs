@@ -340,6 +340,7 @@ async fn stop(node: &Arc<Node>, following: tokio::task::JoinHandle<()>) {
         }
     };
     let _ = tokio::time::timeout(Duration::from_secs(1), all_gone).await;
+    node.pool.close();
     node.audit_log.close();
     let _ = std::fs::remove_file(node.data_dir.path().join("node.json"));
 }

@@ -211,12 +211,20 @@ impl Pool {
 
     /// Signs the registry's revocations anew and makes them count. Blocks for the disk.
     pub fn publish_revocations(&self, authority: &Authority) -> anyhow::Result<()> {
+        // The list that is signed is as new as this, or newer.
+        let version = authority.revocations_version();
         self.update_revocations(&authority.sign_revocations())?;
-        let counts = self.standing().map(|standing| standing.revocations.version);
-        if counts.is_none_or(|version| version < authority.revocations_version()) {
+        if self.standing().is_none_or(|standing| standing.revocations.version < version) {
             bail!("the list of revocations does not count; restart this node");
         }
         Ok(())
+    }
+
+    /// Makes copies of the pool's files whole. Blocks for the disk.
+    pub fn close(&self) {
+        if let Some(authority) = self.authority() {
+            authority.registry.checkpoint();
+        }
     }
 
     /// Remembers where the tracker was found. Blocks for the disk.
@@ -271,4 +279,101 @@ fn already_in_a_pool(standing: &Standing) -> String {
         "this node is a member of the pool {} ({}); `potluck pool leave` makes it leave",
         standing.pool_name, standing.pool_id
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    const LIFETIME_SECONDS: u64 = 3600;
+
+    fn created() -> (tempfile::TempDir, PublicKey, Pool) {
+        let (folder, own) = (tempfile::tempdir().unwrap(), KeyPair::generate().unwrap().public());
+        let pool = Pool::open(folder.path(), own).unwrap();
+        pool.create("lab", "desk", LIFETIME_SECONDS).unwrap();
+        (folder, own, pool)
+    }
+
+    #[test]
+    fn a_tracker_that_has_lost_its_own_membership_is_still_the_tracker_of_its_pool() {
+        let (folder, own, pool) = created();
+        let pool_id = pool.standing().unwrap().pool_id;
+        drop(pool);
+        fs::remove_file(folder.path().join("pool/pool.json")).unwrap();
+        let pool = Pool::open(folder.path(), own).unwrap();
+        assert_eq!(pool.standing().unwrap().pool_id, pool_id);
+        assert!(pool.create("other", "desk", LIFETIME_SECONDS).is_err());
+        assert_eq!(pool.authority().unwrap().pool_id(), pool_id);
+    }
+
+    #[test]
+    fn what_is_left_of_a_pool_without_its_key_is_set_aside() {
+        let (folder, own, pool) = created();
+        let former = pool.standing().unwrap().pool_id;
+        drop(pool);
+        for name in ["pool/pool.json", "pool/pool.key"] {
+            fs::remove_file(folder.path().join(name)).unwrap();
+        }
+        let pool = Pool::open(folder.path(), own).unwrap();
+        assert!(pool.standing().is_none());
+        let authority = pool.create("lab", "desk", LIFETIME_SECONDS).unwrap();
+        assert!(authority.pool_id() != former && authority.registry.members().unwrap().len() == 1);
+        let names = fs::read_dir(folder.path().join("pool")).unwrap().flatten().map(|entry| entry.file_name());
+        assert!(names.into_iter().any(|name| name.to_string_lossy().starts_with("former-")));
+    }
+
+    #[test]
+    fn many_may_revoke_at_the_same_time() {
+        let (_folder, _own, pool) = created();
+        let authority = pool.authority().unwrap();
+        let peers: Vec<PeerId> = (0..8).map(|_| KeyPair::generate().unwrap().public().peer_id()).collect();
+        std::thread::scope(|scope| {
+            for peer_id in &peers {
+                scope.spawn(|| {
+                    authority.registry.revoke(peer_id, unix_seconds()).unwrap();
+                    pool.publish_revocations(&authority).unwrap();
+                    assert!(pool.standing().unwrap().is_revoked(peer_id));
+                });
+            }
+        });
+        let standing = pool.standing().unwrap();
+        assert!(peers.iter().all(|peer_id| standing.is_revoked(peer_id)));
+    }
+
+    #[test]
+    fn a_list_after_everything_was_restored_is_newer_than_those_that_members_have() {
+        let (folder, own, pool) = created();
+        let copy = tempfile::tempdir().unwrap();
+        pool.close();
+        for entry in fs::read_dir(folder.path().join("pool")).unwrap().flatten() {
+            fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+        }
+        let revoke = |pool: &Pool| {
+            let authority = pool.authority().unwrap();
+            authority.registry.revoke(&KeyPair::generate().unwrap().public().peer_id(), unix_seconds()).unwrap();
+            pool.publish_revocations(&authority).unwrap();
+            pool.standing().unwrap().revocations.version
+        };
+        let version = revoke(&pool);
+        drop(pool);
+        for entry in fs::read_dir(copy.path()).unwrap().flatten() {
+            fs::copy(entry.path(), folder.path().join("pool").join(entry.file_name())).unwrap();
+        }
+        let pool = Pool::open(folder.path(), own).unwrap();
+        assert_eq!(pool.standing().unwrap().revocations.version, 0);
+        assert!(revoke(&pool) >= version, "not behind what the members have");
+    }
+
+    #[test]
+    fn an_older_list_does_not_take_a_revocation_back() {
+        let (_folder, _own, pool) = created();
+        let authority = pool.authority().unwrap();
+        let older = authority.sign_revocations();
+        let peer_id = KeyPair::generate().unwrap().public().peer_id();
+        authority.registry.revoke(&peer_id, unix_seconds()).unwrap();
+        pool.publish_revocations(&authority).unwrap();
+        pool.update_revocations(&older).unwrap();
+        assert!(pool.standing().unwrap().is_revoked(&peer_id));
+    }
 }

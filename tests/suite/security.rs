@@ -1,6 +1,7 @@
 //! Who may do what: pools, encrypted connections, callers and access, from outside and from within.
 
 mod access;
+mod attacks;
 mod audit;
 mod callers;
 mod identity;

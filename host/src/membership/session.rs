@@ -54,6 +54,7 @@ async fn directory(
     mut load: watch::Receiver<LoadReport>,
     pause: &mut Duration,
 ) -> String {
+    let mut told = false;
     loop {
         let registered = register(node, target).await;
         if registered.is_ok() {
@@ -73,7 +74,9 @@ async fn directory(
             Failure::Lost(reason) => return reason,
             Failure::Refused(reason) => {
                 node.peers.set_connected(false);
-                tracing::warn!(tracker = %target.address, reason, "the tracker keeps this node out of its directory");
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(tracker = %target.address, reason, "the tracker keeps this node out of its directory");
+                }
                 tokio::time::sleep(REGISTER_AGAIN).await;
             }
         }

@@ -108,8 +108,7 @@ impl Gate<'_> {
     }
 
     fn is_revoked_in_registry(&self, peer_id: &PeerId) -> bool {
-        let member = self.authority.and_then(|authority| authority.registry.member(peer_id));
-        member.is_some_and(|member| member.revoked)
+        self.authority.is_some_and(|authority| authority.registry.is_revoked(peer_id))
     }
 
     fn join(&self, stranger: &Stranger, json: &str) -> Step {

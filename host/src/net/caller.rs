@@ -5,6 +5,7 @@ use super::unknown::Place;
 use crate::access::PeerRate;
 use crate::key::PublicKey;
 use crate::node::Node;
+use parking_lot::Mutex;
 use potluck_sdk::{Caller, PeerId, ProviderError};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ enum Kind {
     Task,
     /// Another account of this machine, or somebody whose frames prove nothing; the user's equal once it has shown the
     /// node's token.
-    Stranger { reason: String, has_token: AtomicBool, wrong_tokens: AtomicU32, _place: Place },
+    Stranger { reason: String, has_token: AtomicBool, wrong_tokens: AtomicU32, place: Mutex<Option<Place>> },
     /// A member of the pool.
     Member(Member),
 }
@@ -63,7 +64,7 @@ impl Visitor {
     /// Somebody who may only show the node's token; `reason` tells why. There are few places for such.
     pub fn stranger(address: SocketAddr, reason: String, place: Place) -> Visitor {
         let (has_token, wrong_tokens) = (AtomicBool::new(false), AtomicU32::new(0));
-        let kind = Kind::Stranger { reason, has_token, wrong_tokens, _place: place };
+        let kind = Kind::Stranger { reason, has_token, wrong_tokens, place: Mutex::new(Some(place)) };
         Visitor { kind, address, source_ip: String::new() }
     }
 
@@ -119,8 +120,10 @@ impl Visitor {
 
     /// Makes a stranger who has shown the token the user's equal.
     pub fn accept_token(&self) {
-        if let Kind::Stranger { has_token, .. } = &self.kind {
+        if let Kind::Stranger { has_token, place, .. } = &self.kind {
             has_token.store(true, Ordering::Relaxed);
+            // Others may want to show it.
+            drop(place.lock().take());
         }
     }
 

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 const CIPHERTEXT_BYTES: usize = 32 << 10;
 
 /// How often the socket is read for records without content before the caller gets its turn.
-const EMPTY_TURNS_MAX: u32 = 8;
+const EMPTY_TURNS_MAX: u32 = 2;
 
 /// A connection.
 pub struct Channel {

@@ -43,6 +43,8 @@ const DISCARDED_AT_A_TIME: usize = 64 << 10;
 
 /// Timers cannot be set to arbitrarily late points in time.
 const DAY_SECONDS: u64 = 86_400;
+/// How long somebody who is not the node's user may take to show the node's token.
+const PROOF_LIMIT: Duration = Duration::from_secs(10);
 /// How long after the end of its membership a node may still be heard: its renewed one may be on its way.
 const EXPIRY_GRACE: Duration = Duration::from_secs(5);
 
@@ -171,6 +173,7 @@ impl Connection {
         tokio::pin!(timer);
         let mut turns = 0_u32;
         let mut budget = Some(budget);
+        let proof_due = Instant::now() + PROOF_LIMIT;
         loop {
             turns = turns.wrapping_add(1);
             if turns.is_multiple_of(TURNS_BEFORE_YIELD) {
@@ -180,8 +183,9 @@ impl Connection {
             if let Some(budget) = budget.take_if(|_| !self.visitor.is_unproven()) {
                 inbox = inbox.accepted(budget);
             }
-            if self.visitor.has_guessed_enough() {
-                return Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, "wrong tokens"));
+            let is_unproven = self.visitor.is_unproven();
+            if self.visitor.has_guessed_enough() || (is_unproven && Instant::now() >= proof_due) {
+                return Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, "no token"));
             }
             // Here, and not only where it waits: somebody who never stops talking must not outlive its membership.
             if let Some(member) = self.visitor.as_member()
@@ -242,6 +246,7 @@ impl Connection {
                 // Looked at above.
                 Ok(()) = wait_for_change(&mut pool), if self.visitor.as_member().is_some() => {}
                 () = self.expired() => {}
+                () = tokio::time::sleep_until(proof_due), if is_unproven => {}
                 () = &mut timer => {
                     let now = Instant::now();
                     let slow = frame_begun.is_some_and(|begun| now - begun > FRAME_TIME_MAX);
@@ -345,7 +350,10 @@ impl Connection {
     fn authenticate(&self, node: &Node, json: &str) -> Response {
         let shown = match serde_json::from_str::<Authenticate<'_>>(json) {
             Ok(message) => message.token,
-            Err(error) => return Response::error(&ProviderError::invalid(format!("AUTHENTICATE: {error}"))),
+            Err(error) => {
+                self.visitor.note_wrong_token();
+                return Response::error(&ProviderError::invalid(format!("AUTHENTICATE: {error}")));
+            }
         };
         if self.visitor.as_member().is_some() || !node.access_token.is(&shown) {
             self.visitor.note_wrong_token();

@@ -24,8 +24,8 @@ pub enum FrameError {
     #[error("a frame of length 0")]
     Empty,
     /// The announced length is over the limit.
-    #[error("a frame of {0} bytes is over the limit of {FRAME_BYTES_MAX}; send larger data in chunks, as attachments")]
-    TooLarge(usize),
+    #[error("a frame of {0} bytes is over the limit of {1}; send larger data in chunks, as attachments")]
+    TooLarge(usize, usize),
     /// The announced attachment is over the limit.
     #[error("an attachment of {0} bytes is over the limit of {ATTACHMENT_BYTES_MAX}; send larger data in chunks")]
     AttachmentTooLarge(u64),
@@ -187,7 +187,7 @@ impl Inbox {
                 return Err(FrameError::Empty);
             }
             if json_length > self.frame_bytes_max {
-                return Err(FrameError::TooLarge(json_length));
+                return Err(FrameError::TooLarge(json_length, self.frame_bytes_max));
             }
             let reservation = self.reserve(json_length)?;
             self.arriving = Some(Arriving { json_length, attachment_length: None, _reservations: [reservation, None] });
@@ -298,8 +298,9 @@ pub async fn send(channel: &Channel, id: Option<&str>, json: &str) -> std::io::R
 /// Waits for one message without attachment; nothing when the connection ends before it.
 pub async fn receive(channel: &Channel, inbox: &mut Inbox) -> std::io::Result<Option<String>> {
     loop {
-        // Somebody who sends without pause, and nothing that counts, must not outlast the caller's limit.
-        tokio::task::consume_budget().await;
+        // Somebody who sends without pause, and nothing that counts, must neither outlast the caller's limit nor keep the
+        // thread from others.
+        tokio::task::yield_now().await;
         if let Some(place) = inbox.next_frame().map_err(std::io::Error::other)? {
             let (json, _) = inbox.frame(&place).map_err(std::io::Error::other)?;
             return Ok(Some(json.to_owned()));
@@ -316,7 +317,7 @@ pub async fn receive(channel: &Channel, inbox: &mut Inbox) -> std::io::Result<Op
 pub fn last_words(error: &FrameError) -> Option<(&'static str, String)> {
     let code = match error {
         FrameError::Foreign | FrameError::Empty | FrameError::Slow => return None,
-        FrameError::TooLarge(_) | FrameError::AttachmentTooLarge(_) => "frame_too_large",
+        FrameError::TooLarge(..) | FrameError::AttachmentTooLarge(_) => "frame_too_large",
         FrameError::Budget => potluck_sdk::ProviderError::LIMIT_REACHED,
         FrameError::NotUtf8 => potluck_sdk::ProviderError::INVALID_MESSAGE,
     };

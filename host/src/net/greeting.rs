@@ -6,7 +6,7 @@ use super::channel::Channel;
 use super::frame::{self, Inbox};
 use super::socket_owner::{SocketOwner, socket_owner};
 use super::tls;
-use super::unknown::{Place, Unknown};
+use super::unknown::{Place, Source, Unknown};
 use crate::audit::{AuditEvent, AuditTopic};
 use crate::config::{LocalUsers, Plaintext};
 use crate::node::Node;
@@ -28,6 +28,10 @@ const FIRST_FRAME_BYTES_MAX: usize = 16 << 10;
 
 /// Those who look at the same time for whose a connection is.
 static LOOKUPS: Semaphore = Semaphore::const_new(2);
+
+/// How often it is looked whose a connection is, and the pause between.
+const LOOKS_MAX: u32 = 25;
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// A connection whose other end is known.
 pub struct Greeted {
@@ -74,12 +78,13 @@ pub async fn greet(
     let owner = if ends.are_loopback() { Some(owner(ends).await) } else { None };
     let is_users = owner.is_some_and(|owner| matches!(owner, SocketOwner::User(uid) if is_own_user(uid, node)));
     // The user's own clients may keep as many connections as they like open before they use them.
-    let mut place = if is_users { None } else { Some(enter(unknown, ends, node)?) };
+    let source = if is_users { Source::User } else { Source::of(ends.remote.ip()) };
+    let mut place = if is_users { None } else { Some(enter(unknown, source, ends, node)?) };
     let limit = if is_users { idle } else { UNKNOWN_LIMIT };
     let first = tokio::time::timeout(limit, first_byte(&stream, node)).await.ok()??;
     if first == TLS_FIRST_BYTE {
         if place.is_none() {
-            place = Some(enter(unknown, ends, node)?);
+            place = Some(enter(unknown, source, ends, node)?);
         }
         let greeted = tokio::time::timeout(UNKNOWN_LIMIT, greet_encrypted(stream, ends, owner, node)).await;
         drop(place);
@@ -93,8 +98,8 @@ pub async fn greet(
     Some(Greeted { channel: Channel::plain(stream), inbox, visitor })
 }
 
-fn enter(unknown: &Arc<Unknown>, ends: Ends, node: &Node) -> Option<Place> {
-    let place = unknown.enter(ends.remote.ip());
+fn enter(unknown: &Arc<Unknown>, source: Source, ends: Ends, node: &Node) -> Option<Place> {
+    let place = unknown.enter(source);
     if place.is_none() {
         let text = "as many connections as may be have not said yet who they are (unknown_connections_max in [node])";
         refused(node, ends, "crowded", text);
@@ -124,7 +129,7 @@ fn plain_visitor(
     let stranger = |place: Option<Place>, text: String| {
         let place = match place {
             Some(place) => place,
-            None => enter(unknown, ends, node)?,
+            None => enter(unknown, Source::of(ends.remote.ip()), ends, node)?,
         };
         Some(Visitor::stranger(ends.remote, text, place))
     };
@@ -166,10 +171,19 @@ fn own_visitor(ends: Ends, owner: Option<SocketOwner>, node: &Node) -> Option<Vi
 }
 
 async fn owner(ends: Ends) -> SocketOwner {
-    // It looks through /proc, which takes its time when there are many workers; so there are few who look at once.
-    let Ok(_place) = LOOKUPS.acquire().await else { return SocketOwner::Unknown };
-    let looking = tokio::task::spawn_blocking(move || socket_owner(ends.remote, ends.local));
-    looking.await.unwrap_or(SocketOwner::Unknown)
+    for _ in 0..LOOKS_MAX {
+        // It looks through /proc, which takes its time when there are many workers; so there are few who look at once.
+        let Ok(place) = LOOKUPS.acquire().await else { break };
+        let looking = tokio::task::spawn_blocking(move || socket_owner(ends.remote, ends.local));
+        let owner = looking.await.unwrap_or(SocketOwner::Unknown);
+        drop(place);
+        if owner != SocketOwner::Unknown {
+            return owner;
+        }
+        // The node may be short of descriptors for a moment.
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    SocketOwner::Unknown
 }
 
 fn is_own_user(uid: u32, node: &Node) -> bool {

@@ -10,7 +10,7 @@ use potluck_sdk::ProviderError;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 
 /// Connections that the kernel keeps while the node is busy.
@@ -64,7 +64,7 @@ impl Server {
         loop {
             let wanted = SocketAddr::new(node.addresses.wanted(node.pool.standing().is_some()), self.address.port());
             if wanted != self.address {
-                self = self.moved_to(wanted, &node).await;
+                self = self.moved_to(wanted, &node, &limits).await;
             }
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
@@ -81,25 +81,56 @@ impl Server {
         }
     }
 
-    /// Listens elsewhere, on the same port. The old socket must go first; if the new one cannot be had, the old address is
-    /// taken again.
-    async fn moved_to(self, wanted: SocketAddr, node: &Node) -> Server {
+    /// Listens elsewhere, on the same port. For a moment both sockets have it, so that nobody is turned away; where that
+    /// cannot be, the old one goes first, and if the new one cannot be had its address is taken again.
+    async fn moved_to(self, wanted: SocketAddr, node: &Arc<Node>, limits: &Limits) -> Server {
         let former = self.address;
-        drop(self);
+        let beside = self.bind_beside(wanted);
+        self.take_in_the_rest(node, limits);
         let mut target = wanted;
+        let mut server = beside;
         loop {
-            match Server::bind(target) {
+            match server {
                 Ok(server) => {
                     tracing::info!(address = %server.address, "listening");
                     node.addresses.listens_on(server.address.ip());
                     return server;
                 }
                 Err(error) => {
-                    tracing::error!(%target, error = format!("{error:#}"), "cannot listen there");
-                    // Whichever is free first: a node that listens nowhere helps nobody.
-                    target = if target == wanted { former } else { wanted };
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    tracing::debug!(%target, error = format!("{error:#}"), "cannot listen there");
+                    server = Server::bind(target);
+                    if server.is_err() {
+                        // Whichever is free first: a node that listens nowhere helps nobody.
+                        target = if target == wanted { former } else { wanted };
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
                 }
+            }
+        }
+    }
+
+    /// Binds an address whose port this socket has. Nobody else can do so: both must allow it, and only now they do.
+    fn bind_beside(&self, wanted: SocketAddr) -> anyhow::Result<Server> {
+        use rustix::net::sockopt::set_socket_reuseport;
+        let socket = if wanted.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        set_socket_reuseport(&self.listener, true)?;
+        socket.set_reuseaddr(true)?;
+        socket.set_reuseport(true)?;
+        socket.bind(wanted)?;
+        set_socket_reuseport(&socket, false)?;
+        let listener = socket.listen(BACKLOG as u32)?;
+        let address = listener.local_addr()?;
+        Ok(Server { listener, address })
+    }
+
+    /// Admits those who have connected already, and closes the socket.
+    fn take_in_the_rest(self, node: &Arc<Node>, limits: &Limits) {
+        let Ok(listener) = self.listener.into_std() else { return };
+        while let Ok((stream, remote)) = listener.accept() {
+            if stream.set_nonblocking(true).is_ok()
+                && let Ok(stream) = TcpStream::from_std(stream)
+            {
+                admit(stream, remote, node, limits);
             }
         }
     }

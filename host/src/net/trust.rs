@@ -26,6 +26,8 @@ pub struct Trust {
     /// What this node has shown of itself.
     shown: String,
     expires: Instant,
+    /// Words that the other side has not answered yet.
+    unanswered: u32,
     /// When to ask for a newer membership; nothing once that was done.
     ask_at: Option<Instant>,
 }
@@ -48,6 +50,7 @@ impl Trust {
             pool_id: standing.pool_id,
             shown: standing.membership_text.clone(),
             expires: now,
+            unanswered: 0,
             ask_at: None,
         };
         trust.note(membership);
@@ -92,12 +95,14 @@ impl Trust {
                 return Err("the pool has revoked it".to_owned());
             }
             if standing.membership_text != self.shown {
+                self.unanswered += 1;
                 self.shown.clone_from(&standing.membership_text);
                 return Ok(Some(to_json(&standing.hello())));
             }
         }
         if self.ask_at.is_some_and(|ask_at| now >= ask_at) {
             self.ask_at = None;
+            self.unanswered += 1;
             return Ok(self.pool.standing().map(|standing| to_json(&standing.hello())));
         }
         Ok(None)
@@ -105,6 +110,7 @@ impl Trust {
 
     /// The other side has answered to HELLO.
     pub fn renewed(&mut self, json: &str) -> Result<(), String> {
+        self.unanswered = self.unanswered.checked_sub(1).ok_or("it answers what was not asked")?;
         let Some(standing) = self.pool.standing() else { return Ok(()) };
         let Ok(hello) = serde_json::from_str::<Hello<'_>>(json) else {
             return Err(ProviderError::from_json(json).message);

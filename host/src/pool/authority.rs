@@ -47,19 +47,17 @@ impl Authority {
         founder: &PublicKey,
         name: &str,
     ) -> anyhow::Result<Authority> {
-        // A registry without its key, or a key without its place, is somebody's mishap, and what is left of a pool.
-        for name in [KEY_FILE, "pool.sqlite"] {
-            let path = folder.join(name);
-            if path.exists() {
-                bail!("{} belongs to another pool; move it away if that is not needed any more", path.display());
-            }
+        let key_path = folder.join(KEY_FILE);
+        if key_path.exists() {
+            bail!("{} is the key of another pool; move it away if that is not needed any more", key_path.display());
         }
+        set_aside(folder)?;
         let registry = Registry::open(folder)?;
         let pool_name = clean_name(pool_name);
         registry.set_meta(POOL_NAME, &pool_name)?;
         registry.add_founder(*founder, name, unix_seconds())?;
         // Last, since a key is what makes this node the authority.
-        key.save(&folder.join(KEY_FILE))?;
+        key.save(&key_path)?;
         Ok(Authority { pool_id: pool_id(&key.public()), key, pool_name, registry })
     }
 
@@ -115,4 +113,17 @@ impl Authority {
         self.registry.add_token(&token, reusable, now)?;
         Ok(token)
     }
+}
+
+/// A registry without its key is what is left of a pool that was not created to its end, or of somebody's mishap: nothing
+/// can be done with it, and nothing of it is thrown away.
+fn set_aside(folder: &Path) -> anyhow::Result<()> {
+    let now = unix_seconds();
+    for name in ["pool.sqlite", "pool.sqlite-wal", "pool.sqlite-shm"] {
+        let path = folder.join(name);
+        if path.exists() {
+            std::fs::rename(&path, folder.join(format!("former-{now}-{name}")))?;
+        }
+    }
+    Ok(())
 }

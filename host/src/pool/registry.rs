@@ -13,13 +13,14 @@ use super::membership::clean_name;
 use super::proof::join_key;
 use super::revocations::{REVOKED_MAX, Revocations};
 use super::token::JoinToken;
+use super::unix_seconds;
 use crate::key::PublicKey;
 use anyhow::{Context, bail};
 use parking_lot::Mutex;
 use potluck_sdk::PeerId;
 use potluck_sdk::message::pool::{MemberEntry, TokenEntry};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 /// How many members a pool can have, revoked ones included: about 150 MB of memory.
@@ -42,6 +43,8 @@ pub struct Registry {
 #[derive(Default)]
 struct Index {
     members: HashMap<PeerId, Member>,
+    /// Revoked ids of which nothing else is known.
+    forgotten: HashSet<PeerId>,
     revocations_version: u64,
     revoked_count: usize,
 }
@@ -265,6 +268,7 @@ impl Registry {
             Some(member) if member.key != key => return Err(JoinRefusal::ProofWrong),
             Some(member) if member.revoked => return Err(JoinRefusal::MemberRevoked),
             Some(member) => return Ok(Joined { name: member.name, is_new: false }),
+            None if self.is_revoked(&key.peer_id()) => return Err(JoinRefusal::MemberRevoked),
             None => {}
         }
         match token.state(now_unix_seconds) {
@@ -321,6 +325,12 @@ impl Registry {
         self.index.lock().members.get(peer_id).cloned()
     }
 
+    /// Whether a node was revoked, and not readmitted.
+    pub fn is_revoked(&self, peer_id: &PeerId) -> bool {
+        let index = self.index.lock();
+        index.forgotten.contains(peer_id) || index.members.get(peer_id).is_some_and(|member| member.revoked)
+    }
+
     /// Everybody who is or was a member, in the order in which they joined. Blocks.
     pub fn members(&self) -> anyhow::Result<Vec<MemberEntry>> {
         let database = self.database.lock();
@@ -347,7 +357,8 @@ impl Registry {
         let index = self.index.lock();
         // A whole id is never taken for a name: a member could call itself by another's id.
         if let Ok(peer_id) = text.parse::<PeerId>() {
-            return index.members.contains_key(&peer_id).then_some(peer_id).ok_or_else(unknown);
+            let is_known = index.members.contains_key(&peer_id) || index.forgotten.contains(&peer_id);
+            return is_known.then_some(peer_id).ok_or_else(unknown);
         }
         let prefix = text.to_ascii_lowercase();
         let can_be_prefix =
@@ -379,38 +390,58 @@ impl Registry {
     fn set_revoked(&self, peer_id: &PeerId, revoked_unix_seconds: Option<u64>) -> anyhow::Result<bool> {
         let mut database = self.database.lock();
         let revoked = revoked_unix_seconds.is_some();
-        let version = {
+        let (is_member, version) = {
             let index = self.index.lock();
-            match index.members.get(peer_id) {
-                Some(member) if member.revoked != revoked => {}
-                _ => return Ok(false),
+            let member = index.members.get(peer_id);
+            let was_revoked = member.map_or(index.forgotten.contains(peer_id), |member| member.revoked);
+            if was_revoked == revoked {
+                return Ok(false);
             }
             if revoked && index.revoked_count >= REVOKED_MAX {
                 bail!("{REVOKED_MAX} members are revoked, and the list takes no more; make a new pool");
             }
-            index.revocations_version.saturating_add(1)
+            // By the clock as well: after everything was restored from an old copy, the next list must be newer than
+            // those that the members have.
+            (member.is_some(), index.revocations_version.saturating_add(1).max(unix_seconds()))
         };
+        let id = peer_id.to_string();
         let mut write = || -> rusqlite::Result<()> {
             let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            transaction.execute(
-                "UPDATE members SET revoked = ?2 WHERE peer_id = ?1",
-                params![peer_id.to_string(), revoked_unix_seconds.map(stored)],
-            )?;
+            match revoked_unix_seconds.map(stored) {
+                revoked if is_member => {
+                    transaction.execute("UPDATE members SET revoked = ?2 WHERE peer_id = ?1", params![id, revoked])?;
+                }
+                Some(revoked) => {
+                    transaction
+                        .execute("INSERT INTO forgotten (peer_id, revoked) VALUES (?1, ?2)", params![id, revoked])?;
+                }
+                None => {
+                    transaction.execute("DELETE FROM forgotten WHERE peer_id = ?1", [&id])?;
+                }
+            }
             transaction.execute("UPDATE revocations SET version = ?1", [stored(version)])?;
             transaction.commit()
         };
         write().context("cannot write the revocation to the pool's registry")?;
         let mut index = self.index.lock();
         index.revocations_version = version;
+        match (index.members.get_mut(peer_id), revoked) {
+            (Some(member), _) => member.revoked = revoked,
+            (None, true) => drop(index.forgotten.insert(*peer_id)),
+            (None, false) => drop(index.forgotten.remove(peer_id)),
+        }
         if revoked {
             index.revoked_count += 1;
         } else {
             index.revoked_count -= 1;
         }
-        if let Some(member) = index.members.get_mut(peer_id) {
-            member.revoked = revoked;
-        }
         Ok(true)
+    }
+
+    /// Puts everything into the one file, so that a copy of it is whole. Blocks.
+    pub fn checkpoint(&self) {
+        // What is not moved stays beside it, and is found there.
+        let _ = self.database.lock().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
     }
 
     /// Takes over a list of revocations that is newer than what stands here, as after a restored copy: nobody on it is
@@ -440,7 +471,8 @@ impl Registry {
     /// replaced soon, one that is older would stay.
     pub fn revoked(&self) -> Vec<PeerId> {
         let index = self.index.lock();
-        index.members.iter().filter(|(_, member)| member.revoked).map(|(peer_id, _)| *peer_id).collect()
+        let members = index.members.iter().filter(|(_, member)| member.revoked).map(|(peer_id, _)| *peer_id);
+        members.chain(index.forgotten.iter().copied()).collect()
     }
 
     /// A fact about the pool itself, such as its name. Blocks.

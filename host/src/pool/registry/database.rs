@@ -30,6 +30,8 @@ const SCHEMA: &str = "
         token_id TEXT,
         revoked INTEGER
     ) STRICT;
+    -- Revoked ids that are on the pool's list, and of no member that this registry knows: it may come from an old copy.
+    CREATE TABLE forgotten (peer_id TEXT PRIMARY KEY, revoked INTEGER NOT NULL) STRICT;
     CREATE TABLE revocations (version INTEGER NOT NULL) STRICT;
     INSERT INTO revocations (version) VALUES (0);
     PRAGMA user_version = 1;
@@ -88,5 +90,13 @@ pub(super) fn read_index(connection: &Connection) -> anyhow::Result<Index> {
         index.revoked_count += usize::from(member.revoked);
         index.members.insert(peer_id, member);
     }
+    let mut statement = connection.prepare("SELECT peer_id FROM forgotten")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let written: String = row.get(0)?;
+        let peer_id = written.parse().with_context(|| format!("{written:?} is no peer id"))?;
+        index.forgotten.insert(peer_id);
+    }
+    index.revoked_count += index.forgotten.len();
     Ok(index)
 }
