@@ -37,6 +37,16 @@ pub(crate) fn c_compiler() -> Result<()> {
     Ok(())
 }
 
+/// What the tests of encrypted connections look at them with, and what makes networks of their own.
+pub(crate) fn network_tools() -> Result<()> {
+    for (program, package) in [("openssl", "openssl"), ("ip", "iproute2")] {
+        if process::find_program(program).is_none() {
+            install_or_explain(program, &[package])?;
+        }
+    }
+    Ok(())
+}
+
 /// Installs Debian packages, or fails with the command that does.
 pub(crate) fn install_or_explain(what: &str, packages: &[&str]) -> Result<()> {
     if process::find_program("apt-get").is_none() {

@@ -26,6 +26,7 @@ pub(crate) fn run(workspace: &Workspace, nextest_arguments: &[String]) -> Result
     let mut steps = Steps::default();
     let interpreter = steps.run("prerequisites", || {
         prerequisites::c_compiler()?;
+        prerequisites::network_tools()?;
         prerequisites::python()
     })?;
     steps.run("format", || process::run(workspace.cargo().args(["fmt", "--all", "--check"])))?;
