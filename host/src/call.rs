@@ -1,10 +1,16 @@
 //! One call: the message that comes in, the response that goes out, and the answer that comes later.
 
 use crate::account::Account;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use parking_lot::Mutex;
-use potluck_sdk::abi::{Buffer, Completion, Hook, REPLY_DROPPED, REPLY_ERROR, REPLY_OK};
+use potluck_sdk::abi::{Buffer, Completion, FileBody, Hook, REPLY_DROPPED, REPLY_ERROR, REPLY_OK};
+use potluck_sdk::message::ATTACHMENT_BYTES_MAX;
 use potluck_sdk::{Caller, ProviderError};
 use std::ffi::c_void;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -20,6 +26,8 @@ pub struct Incoming<'a> {
     pub caller: Caller<'a>,
     /// The IP address that it came from over the network; empty for this machine.
     pub source_ip: &'a str,
+    /// The file with the bytes of its member `data`, when that was taken out because it was larger than a frame.
+    pub spooled: Option<&'a Path>,
 }
 
 /// What became of a message.
@@ -40,6 +48,46 @@ impl Dispatch {
     }
 }
 
+/// A part of a file that becomes one more member of an answer.
+pub struct Body {
+    /// Its name, of plain characters.
+    pub member: String,
+    /// The file.
+    pub file: File,
+    /// Where the part begins.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub length: u64,
+}
+
+impl Body {
+    /// Takes over what a provider gave.
+    pub fn from_abi(mut file: FileBody) -> Option<Box<Body>> {
+        let (offset, length, member) = (file.offset, file.length, file.member.to_text());
+        file.take_file().map(|file| Box::new(Body { member, file, offset, length }))
+    }
+
+    /// Length of its Base64 text.
+    pub fn text_bytes(&self) -> u64 {
+        self.length.div_ceil(3).saturating_mul(4)
+    }
+}
+
+/// The beginning of an object that gets one more member, a string, up to that string; `"}` ends it. Nothing when there is
+/// no such object.
+pub fn open_member(json: &[u8], member: &str) -> Option<Vec<u8>> {
+    let inner = json.trim_ascii().strip_prefix(b"{")?.strip_suffix(b"}")?;
+    if member.is_empty() || !member.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        return None;
+    }
+    let comma = if inner.trim_ascii().is_empty() { "" } else { "," };
+    let mut head = Vec::with_capacity(inner.len() + member.len() + 8);
+    head.push(b'{');
+    head.extend_from_slice(inner);
+    head.extend_from_slice(format!("{comma}\"{member}\":\"").as_bytes());
+    Some(head)
+}
+
 /// An answer: one JSON object, and raw bytes behind it.
 pub struct Response {
     /// `REPLY_OK` or `REPLY_ERROR`.
@@ -48,6 +96,8 @@ pub struct Response {
     pub json: Buffer,
     /// The bytes.
     pub attachment: Buffer,
+    /// One more member of the object.
+    pub body: Option<Box<Body>>,
 }
 
 impl Response {
@@ -58,12 +108,43 @@ impl Response {
 
     /// An answer without attachment.
     pub fn ok(json: impl Into<Vec<u8>>) -> Response {
-        Response { reply: REPLY_OK, json: json.into().into(), attachment: Buffer::EMPTY }
+        Response { reply: REPLY_OK, json: json.into().into(), attachment: Buffer::EMPTY, body: None }
     }
 
     /// An `ERROR` answer.
     pub fn error(error: &ProviderError) -> Response {
-        Response { reply: REPLY_ERROR, json: error.to_json().into(), attachment: Buffer::EMPTY }
+        Response { reply: REPLY_ERROR, json: error.to_json().into(), attachment: Buffer::EMPTY, body: None }
+    }
+
+    /// The answer with its part of a file read in, where it cannot be sent piece by piece. Blocks.
+    pub fn inlined(self) -> Response {
+        let Some(body) = &self.body else { return self };
+        if body.length > ATTACHMENT_BYTES_MAX {
+            return Response::too_large(body.length, ATTACHMENT_BYTES_MAX);
+        }
+        let Some(mut json) = open_member(self.json.as_bytes(), &body.member) else {
+            return Response::not_an_object();
+        };
+        let mut bytes = vec![0; body.length as usize];
+        if let Err(error) = body.file.read_exact_at(&mut bytes, body.offset) {
+            let text = format!("the file of the reply cannot be read: {error}");
+            return Response::error(&ProviderError::new(ProviderError::INTERNAL, text));
+        }
+        json.extend_from_slice(STANDARD.encode(&bytes).as_bytes());
+        json.extend_from_slice(b"\"}");
+        Response { json: json.into(), body: None, ..self }
+    }
+
+    /// In place of a part of a file that this caller cannot have at once.
+    pub fn too_large(length: u64, length_max: u64) -> Response {
+        let text =
+            format!("the reply has a file of {length} bytes, over the limit of {length_max} bytes; use GET_FILE_CHUNK");
+        Response::error(&ProviderError::new("reply_too_large", text))
+    }
+
+    /// In place of what a provider must not answer.
+    pub fn not_an_object() -> Response {
+        Response::error(&ProviderError::new(ProviderError::INTERNAL, "the provider's reply is not a JSON object"))
     }
 
     /// What takes the place of an answer that a provider did not give.
@@ -151,7 +232,7 @@ impl PendingCall {
 
     /// The call as a C completion, which owns one reference.
     pub fn into_completion(self: Arc<PendingCall>) -> Completion {
-        Completion { context: Arc::into_raw(self).cast_mut().cast(), done, is_cancelled, on_cancel }
+        Completion { context: Arc::into_raw(self).cast_mut().cast(), done, is_cancelled, on_cancel, done_file }
     }
 }
 
@@ -196,7 +277,14 @@ impl Drop for CancelHook {
 unsafe extern "C" fn done(context: *mut c_void, reply: u32, json: Buffer, attachment: Buffer) {
     // SAFETY: the context is the reference that `into_completion` gave away; `done` is called once and takes it back.
     let pending = unsafe { Arc::from_raw(context.cast::<PendingCall>()) };
-    pending.answer(Response { reply, json, attachment });
+    pending.answer(Response { reply, json, attachment, body: None });
+}
+
+unsafe extern "C" fn done_file(context: *mut c_void, json: Buffer, file: FileBody) {
+    // SAFETY: as in `done`, in place of which it is called.
+    let pending = unsafe { Arc::from_raw(context.cast::<PendingCall>()) };
+    let body = Body::from_abi(file);
+    pending.answer(Response { reply: REPLY_OK, json, attachment: Buffer::EMPTY, body });
 }
 
 unsafe extern "C" fn is_cancelled(context: *mut c_void) -> u32 {

@@ -1,10 +1,15 @@
 //! The command line: definitions only. What each command does is in [`crate::commands`].
 
+mod files;
 mod help;
 mod identity;
 mod pool;
 mod runtime;
 
+pub(crate) use files::{
+    BindArgs, DownloadArgs, FetchArgs, FileNameArgs, FilesArgs, FilesCommand, GetFileArgs, OwnedNameArgs, PutFileArgs,
+    RecoveryArgs, RecoveryCommand, RecoveryExportArgs, RecoveryRestoreArgs, UploadArgs,
+};
 pub(crate) use identity::{IdArgs, IdCommand, IdExportArgs, IdImportArgs, TokenArgs, TokenCommand};
 pub(crate) use pool::{JoinArgs, PoolArgs, PoolCommand, PoolCreateArgs, PoolTokenArgs};
 
@@ -88,6 +93,35 @@ pub(crate) enum Command {
     DelMem(DelMemArgs),
     /// List the keys in the node's memory
     ListMem(ListMemArgs),
+    /// Store a file on the node, for all members of the pool to read
+    #[command(after_help = help::PUT_FILE_HELP)]
+    PutFile(PutFileArgs),
+    /// Read a file from the node
+    #[command(after_help = help::GET_FILE_HELP)]
+    GetFile(GetFileArgs),
+    /// List the files of the node; show and repair the replicas of owned files
+    #[command(after_help = help::FILES_HELP)]
+    Files(FilesArgs),
+    /// Remove a file from the node
+    DelFile(FileNameArgs),
+    /// Show which peers of the pool have a file
+    FindFile(FileNameArgs),
+    /// Download a file to the node, from all peers that have it
+    #[command(after_help = help::FETCH_HELP)]
+    Fetch(FetchArgs),
+    /// Store a file on other peers, encrypted, so that nobody but you can read it
+    #[command(after_help = help::UPLOAD_HELP)]
+    Upload(UploadArgs),
+    /// Bring back a file that was stored with `upload`
+    #[command(after_help = help::DOWNLOAD_HELP)]
+    Download(DownloadArgs),
+    /// List the files that were stored with `upload`
+    Owned,
+    /// Delete a file that was stored with `upload`, from all peers that keep it
+    DeleteOwned(OwnedNameArgs),
+    /// Keep this node and its owned files through the loss of the machine
+    #[command(after_help = help::RECOVERY_HELP)]
+    Recovery(RecoveryArgs),
     /// Show how a node fares
     Status,
     /// List the peers of the pool
@@ -525,6 +559,17 @@ mod tests {
             "potluck send",
             "potluck send X y",
             "potluck list-mem --limit 1001",
+            "potluck put-file",
+            "potluck put-file p --filepath q",
+            "potluck put-file p n --filename m",
+            "potluck get-file",
+            "potluck get-file n --force",
+            "potluck files --limit 0",
+            "potluck files --all status",
+            "potluck files bind port_9000 nobody",
+            "potluck upload p --replicas 0",
+            "potluck recovery",
+            "potluck recovery restore",
             "potluck fly",
         ] {
             assert_eq!(Cli::try_parse_from(line.split(' ')).unwrap_err().exit_code(), 2, "{line}");
@@ -559,6 +604,29 @@ mod tests {
         }
         let Some(Command::Id(args)) = parse("potluck id").command else { panic!("another command") };
         assert!(args.command.is_none());
+    }
+
+    #[test]
+    fn a_file_and_its_name_are_given_as_options_or_by_their_place() {
+        for (line, path, name) in [
+            ("potluck put-file --filename n --filepath p", "p", Some("n")),
+            ("potluck put-file p n", "p", Some("n")),
+            ("potluck put-file p --filename n", "p", Some("n")),
+            ("potluck put-file - n", "-", Some("n")),
+            ("potluck put-file --filepath - --filename n", "-", Some("n")),
+            ("potluck put-file p", "p", None),
+        ] {
+            let Some(Command::PutFile(args)) = parse(line).command else { panic!("another command") };
+            let given = args.path.or(args.filepath).unwrap();
+            assert_eq!(given, std::path::Path::new(path), "{line}");
+            assert_eq!(args.name.or(args.filename).as_deref(), name, "{line}");
+        }
+        for line in ["potluck get-file --filename n --save -", "potluck get-file n --save - --force"] {
+            let Some(Command::GetFile(args)) = parse(line).command else { panic!("another command") };
+            assert_eq!(args.file.get(), "n", "{line}");
+        }
+        let Some(Command::Files(args)) = parse("potluck files status n").command else { panic!("another command") };
+        assert!(matches!(args.command, Some(FilesCommand::Status(status)) if status.name.is_some()));
     }
 
     #[test]

@@ -8,15 +8,18 @@ mod cpu;
 mod doctor;
 pub(crate) mod duration;
 mod events;
+mod files;
 mod guest;
 mod identity;
 mod join;
 mod memory;
 mod node;
+mod owned;
 mod passphrase;
 mod peers;
 mod plugins;
 mod pool;
+mod recovery;
 mod runtime_status;
 mod sandbox;
 mod selftest;
@@ -25,6 +28,7 @@ mod session;
 mod status;
 mod task_files;
 mod token;
+mod transfer;
 pub(crate) mod values;
 
 use crate::cli::{Cli, Command, CompletionsArgs};
@@ -93,6 +97,17 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::GetMem(args) => ask(&node, async |session| memory::get(&session, &args).await),
             Command::DelMem(args) => ask(&node, async |session| memory::delete(&session, &args).await),
             Command::ListMem(args) => ask(&node, async |session| memory::list(&session, args).await),
+            Command::PutFile(args) => block_on(files::put(&node, args)),
+            Command::GetFile(args) => block_on(files::get(&node, args)),
+            Command::Files(args) => ask(&node, async |session| files::run(&session, args).await),
+            Command::DelFile(args) => ask(&node, async |session| files::delete(&session, args.get()).await),
+            Command::FindFile(args) => ask(&node, async |session| files::find(&session, args.get()).await),
+            Command::Fetch(args) => block_on(files::fetch(&node, args)),
+            Command::Upload(args) => block_on(owned::upload(&node, args)),
+            Command::Download(args) => block_on(owned::download(&node, args)),
+            Command::Owned => ask(&node, async |session| owned::list(&session).await),
+            Command::DeleteOwned(args) => ask(&node, async |session| owned::delete(&session, &args.name).await),
+            Command::Recovery(args) => recovery::run(&node, args),
             Command::Status => ask(&node, async |session| status::run(&session).await),
             Command::Peers => ask(&node, async |session| peers::run(&session).await),
             Command::Sandbox(args) => ask(&node, async |session| sandbox::run(&session, args.command).await),

@@ -33,12 +33,30 @@ impl DataDir {
                 path.display()
             );
         }
-        Ok(DataDir { path, _lock: lock })
+        let opened = DataDir { path, _lock: lock };
+        opened.empty_spool()?;
+        Ok(opened)
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The folder for what messages bring that are larger than a frame; created by whoever puts something there.
+    pub fn spool(&self) -> PathBuf {
+        self.path.join("spool")
+    }
+
+    /// Removes what a process left there that ended in the middle of it.
+    fn empty_spool(&self) -> anyhow::Result<()> {
+        let path = self.spool();
+        match std::fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot empty {}", path.display()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The folder of one provider, created if need be.
@@ -115,6 +133,16 @@ pub fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_ended_process_has_left_in_the_spool_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = DataDir::open(folder.path()).unwrap().spool();
+        create_private_folder(&spool).unwrap();
+        std::fs::write(spool.join("data-1"), "left").unwrap();
+        DataDir::open(folder.path()).unwrap();
+        assert!(!spool.exists());
+    }
 
     #[test]
     fn a_second_node_on_the_same_folder_is_refused() {

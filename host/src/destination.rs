@@ -7,10 +7,22 @@ use crate::peers::split_address;
 use potluck_sdk::{PeerId, ProviderError};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-/// The node that a `to` means: a peer id, or `host:port`. In a pool that is a member, and without one a node of this user
+/// The `to` that means the tracker, wherever it is.
+pub const TRACKER: &str = "tracker";
+
+/// The node that a `to` means: a peer id, `host:port`, or [`TRACKER`]. In a pool that is a member, and without one a node of this user
 /// on this machine.
 pub fn resolve(node: &Node, to: &str) -> Result<Target, ProviderError> {
     let unreachable = |text: String| ProviderError::new(ProviderError::PEER_UNREACHABLE, text);
+    if to == TRACKER {
+        let target = *node.tracker_target.lock();
+        return target.ok_or_else(|| {
+            unreachable(
+                "this node knows no tracker; join a pool with `potluck join TOKEN`, or name one with --tracker"
+                    .to_owned(),
+            )
+        });
+    }
     let standing = node.pool.standing();
     let tracker = standing.as_ref().map(|standing| (standing.tracker_id(), &standing.tracker_addresses));
     let (peer_id, (host, port)) = match to.parse::<PeerId>() {

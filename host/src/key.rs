@@ -5,14 +5,17 @@ use anyhow::{Context, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use potluck_sdk::PeerId;
+use potluck_sdk::signature::{self, SPKI_PREFIX};
 use ring::digest::{SHA256, digest};
+use ring::hkdf::{HKDF_SHA256, Salt};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use std::path::Path;
 
-/// What stands in front of the 32 bytes of an Ed25519 public key in its SubjectPublicKeyInfo (RFC 8410, section 4).
-const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
-/// Keeps this use of the hash apart from any other; part of what a peer id means, so it never changes.
-const PEER_ID_LABEL: &[u8] = b"potluck peer id 1\0";
+/// What stands in front of the 32 bytes of a private key in its PKCS#8 document (RFC 8410, section 7).
+const PKCS8_PREFIX: [u8; 16] =
+    [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+/// Keeps the secrets of providers apart from other uses of the key; part of what they mean, so it never changes.
+const SECRET_SALT: &[u8] = b"potluck provider secret 1";
 const PEM_LABEL: &str = "PRIVATE KEY";
 
 /// A key that others know somebody by.
@@ -35,15 +38,12 @@ impl PublicKey {
 
     /// The id of the node whose key this is. Nobody else can have it.
     pub fn peer_id(&self) -> PeerId {
-        self.id(PEER_ID_LABEL)
+        signature::peer_id(&self.0)
     }
 
     /// The first half of SHA-256 over a label and the key, as UUID.
     pub fn id(&self, label: &[u8]) -> PeerId {
-        let hash = digest(&SHA256, &[label, &self.spki()].concat());
-        let mut first = [0; 16];
-        first.copy_from_slice(&hash.as_ref()[..16]);
-        PeerId::from_hash(first)
+        signature::id_under(label, &self.0)
     }
 
     /// SHA-256 over the SubjectPublicKeyInfo: what is pinned.
@@ -111,6 +111,10 @@ impl KeyPair {
     pub fn from_pkcs8(document: &[u8]) -> Option<KeyPair> {
         // Other programs leave the public key out of the document; it follows from the private one.
         let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(document).ok()?;
+        // Where `seed` finds it; ring has just read it from there, and takes no document that is laid out otherwise.
+        if document.len() < PKCS8_PREFIX.len() + 32 {
+            return None;
+        }
         Some(KeyPair { pair, pkcs8: document.to_vec() })
     }
 
@@ -129,6 +133,29 @@ impl KeyPair {
         let mut bytes = [0; PublicKey::BYTES];
         bytes.copy_from_slice(self.pair.public_key().as_ref());
         PublicKey(bytes)
+    }
+
+    /// The 32 bytes that the key follows from (RFC 8032): whoever has them has the key.
+    pub fn seed(&self) -> [u8; 32] {
+        let mut seed = [0; 32];
+        seed.copy_from_slice(&self.pkcs8[PKCS8_PREFIX.len()..][..32]);
+        seed
+    }
+
+    /// The key of a seed.
+    pub fn from_seed(seed: &[u8; 32]) -> Option<KeyPair> {
+        KeyPair::from_pkcs8(&[&PKCS8_PREFIX[..], seed].concat())
+    }
+
+    /// A secret that follows from the key, for one provider and one use of it.
+    pub fn secret(&self, provider: &str, label: &str) -> [u8; 32] {
+        let key = Salt::new(HKDF_SHA256, SECRET_SALT).extract(&self.seed());
+        let mut secret = [0; 32];
+        // Fails only for more than 255 hashes of output.
+        if let Ok(okm) = key.expand(&[provider.as_bytes(), b"\0", label.as_bytes()], HKDF_SHA256) {
+            let _ = okm.fill(&mut secret);
+        }
+        secret
     }
 
     /// Signs a message under a label.
@@ -151,6 +178,17 @@ mod tests {
         assert!(!key.public().has_signed(b"other\0", b"message", &signature));
         assert!(!key.public().has_signed(b"label\0", b"messagf", &signature));
         assert!(!KeyPair::generate().unwrap().public().has_signed(b"label\0", b"message", &signature));
+    }
+
+    #[test]
+    fn a_key_survives_as_its_seed_and_gives_each_use_a_secret_of_its_own() {
+        let key = KeyPair::generate().unwrap();
+        let again = KeyPair::from_seed(&key.seed()).unwrap();
+        assert_eq!(again.public(), key.public());
+        assert_eq!(again.secret("a", "b"), key.secret("a", "b"));
+        assert_ne!(key.secret("a", "b"), key.secret("a", "c"));
+        assert_ne!(key.secret("a", "b"), key.secret("c", "b"));
+        assert_ne!(key.secret("a", "b"), KeyPair::generate().unwrap().secret("a", "b"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::addresses::Addresses;
 use crate::audit::{Audit, AuditEvent};
 use crate::config::NodeConfig;
 use crate::data_dir::DataDir;
+use crate::destination::TRACKER;
 use crate::events::{self, EventLog};
 use crate::identity::Identity;
 use crate::net::present::Present;
@@ -93,7 +94,8 @@ impl Node {
 
     /// Whether a `to` means this node.
     pub fn is_own_address(&self, to: &str) -> bool {
-        to.parse::<PeerId>().is_ok_and(|peer_id| peer_id == self.identity.peer_id)
+        (to == TRACKER && self.pool.authority().is_some())
+            || to.parse::<PeerId>().is_ok_and(|peer_id| peer_id == self.identity.peer_id)
             || split_address(to).is_some_and(|(host, port)| {
                 host.parse().is_ok_and(|ip: std::net::IpAddr| self.addresses.is_own(ip.to_canonical(), port))
             })

@@ -17,6 +17,11 @@ use std::io::{self, IsTerminal, Write};
 pub(crate) struct OutputError(#[source] io::Error);
 
 impl OutputError {
+    /// What went wrong.
+    pub(crate) fn new(error: io::Error) -> OutputError {
+        OutputError(error)
+    }
+
     /// Whether the reader of a pipe has gone away, such as `head` after its lines; that is no news for anybody.
     pub(crate) fn is_broken_pipe(&self) -> bool {
         self.0.kind() == io::ErrorKind::BrokenPipe

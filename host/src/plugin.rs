@@ -3,8 +3,10 @@
 mod elf;
 mod loader;
 
+pub use loader::Declared;
+
 use crate::account::Account;
-use crate::call::{Incoming, PendingCall, Response};
+use crate::call::{Body, Incoming, PendingCall, Response};
 use crate::config::PluginConfig;
 use parking_lot::Mutex;
 use potluck_sdk::abi::{
@@ -14,6 +16,7 @@ use potluck_sdk::abi::{
 use potluck_sdk::message::node::{PluginReport, PluginState};
 use potluck_sdk::{LeastCaller, ProviderError};
 use std::ffi::c_void;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
@@ -100,6 +103,11 @@ impl Plugin {
 
     /// The messages that the provider answers, and who may send them; none when it is not loaded.
     pub fn messages(&self) -> Vec<(&'static str, LeastCaller)> {
+        self.declared().iter().map(|message| (message.name, message.least_caller)).collect()
+    }
+
+    /// The same with all that it declares of them.
+    pub fn declared(&self) -> Vec<Declared> {
         self.table.map(loader::messages).unwrap_or_default()
     }
 
@@ -125,6 +133,7 @@ impl Plugin {
                 attachment: Slice::new(incoming.attachment),
                 defer: defer_call,
                 source_ip: Slice::new(incoming.source_ip.as_bytes()),
+                spooled: Slice::new(incoming.spooled.map_or(&b""[..], |path| path.as_os_str().as_bytes())),
             },
             account: &self.account,
             defer,
@@ -149,7 +158,8 @@ impl Plugin {
             }
             (ANSWERED, None) if out.reply != REPLY_DROPPED => {
                 self.answered(started, out.reply == REPLY_OK);
-                Ok(Response { reply: out.reply, json: out.json, attachment: out.attachment })
+                let body = Body::from_abi(out.file);
+                Ok(Response { reply: out.reply, json: out.json, attachment: out.attachment, body })
             }
             (ANSWERED | DEFERRED, None) => {
                 self.answered(started, false);
@@ -230,7 +240,7 @@ impl Plugin {
             version: self.table.map(loader::version).unwrap_or_default().to_owned(),
             isolation: "in-process".to_owned(),
             path: self.path.display().to_string(),
-            messages: self.messages().iter().map(|(name, _)| (*name).to_owned()).collect(),
+            messages: self.declared().iter().map(|message| message.name.to_owned()).collect(),
             calls: self.account.calls(),
             errors: self.account.errors(),
             p50_microseconds: p50,

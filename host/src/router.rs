@@ -7,6 +7,7 @@ use crate::net::frame;
 use crate::node::Node;
 use crate::{destination, host_messages};
 use potluck_sdk::envelope::Envelope;
+use potluck_sdk::message::FRAME_BYTES_MAX;
 use potluck_sdk::message::node::host_message;
 use potluck_sdk::{Caller, LeastCaller, ProviderError};
 use std::cell::Cell;
@@ -19,12 +20,32 @@ thread_local! {
     static CALL_DEPTH: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Finds out who answers a message, and asks. `sink` is called at most once, when the answer will come later.
+/// Finds out who answers a message, and asks; the answer has no [`crate::call::Body`]. `sink` is called at most once, when the answer will come later.
 pub fn dispatch(node: &Arc<Node>, incoming: Incoming<'_>, sink: &mut dyn FnMut() -> Sink) -> Dispatch {
-    match Envelope::scan(incoming.json) {
-        Ok(envelope) => route(node, &envelope, incoming, sink),
+    let dispatched = match Envelope::scan(incoming.json) {
+        Ok(envelope) => route(node, &envelope, incoming, &mut || inlining(node, sink())),
         Err(error) => Dispatch::Ready(Response::error(&frame::invalid(&error))),
+    };
+    match dispatched {
+        Dispatch::Ready(response) if response.body.is_some() => {
+            let pending = PendingCall::new(inlining(node, sink()), None);
+            pending.answer(response);
+            Dispatch::Pending(pending)
+        }
+        dispatched => dispatched,
     }
+}
+
+/// A sink for those who take no part of a file piece by piece.
+fn inlining(node: &Node, sink: Sink) -> Sink {
+    let runtime = node.runtime.clone();
+    Box::new(move |response| {
+        if response.body.is_some() {
+            runtime.spawn_blocking(move || sink(response.inlined()));
+        } else {
+            sink(response);
+        }
+    })
 }
 
 /// As [`dispatch`], for a message whose envelope has been read.
@@ -37,6 +58,9 @@ pub fn route(
     if let Some(to) = envelope.to.as_deref()
         && !node.is_own_address(to)
     {
+        if incoming.spooled.is_some() {
+            return Dispatch::Ready(not_spooled(envelope.message_type));
+        }
         return forward(node, envelope, to, incoming, sink);
     }
     if let Some(least_caller) = host_message(envelope.message_type) {
@@ -50,6 +74,10 @@ pub fn route(
     let Some(route) = routes.get(envelope.message_type) else {
         return Dispatch::Ready(no_provider(envelope.message_type));
     };
+    let route = route.of_message(incoming.json);
+    if incoming.spooled.is_some() && !route.is_spooled {
+        return Dispatch::Ready(not_spooled(envelope.message_type));
+    }
     if let Err(refusal) = check(node, envelope.message_type, route.least_caller, &incoming.caller) {
         return Dispatch::Ready(refusal);
     }
@@ -120,6 +148,11 @@ fn is_for_another_node(node: &Node, caller: &Caller<'_>) -> bool {
         Caller::Task(peer_id) => *peer_id != node.id_text,
         Caller::Local | Caller::Plugin(_) | Caller::Web(_) => false,
     }
+}
+
+fn not_spooled(message_type: &str) -> Response {
+    let text = format!("{message_type} is larger than a frame of {FRAME_BYTES_MAX} bytes; send the data in chunks");
+    Response::error(&ProviderError::new("frame_too_large", text))
 }
 
 fn no_provider(message_type: &str) -> Response {

@@ -7,7 +7,8 @@ use crate::router;
 use anyhow::Context;
 use potluck_sdk::abi::{ABI_VERSION, CallDone, Hook, HostTable, Slice};
 use potluck_sdk::message::node::ADDRESS_TOPIC;
-use potluck_sdk::message::tracker::{PEERS_TOPIC, REVOKED_TOPIC};
+use potluck_sdk::message::tracker::{PEERS_TOPIC, REVOKED_TOPIC, SESSION_TOPIC};
+use potluck_sdk::signature::signed_bytes;
 use potluck_sdk::{Caller, NodeFacts};
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use std::time::Duration;
 /// Topics of the audit, which no provider may publish.
 const AUDIT_TOPICS: &str = "audit.";
 /// Others on which only the host tells something.
-const HOST_TOPICS: [&str; 3] = [PEERS_TOPIC, REVOKED_TOPIC, ADDRESS_TOPIC];
+const HOST_TOPICS: [&str; 4] = [PEERS_TOPIC, REVOKED_TOPIC, SESSION_TOPIC, ADDRESS_TOPIC];
 
 /// What the functions of a host table refer to. Leaked, since a plugin may use its table until the process ends.
 struct PluginContext {
@@ -31,6 +32,8 @@ pub fn host_table(node: &Arc<Node>, plugin: &Arc<Plugin>) -> anyhow::Result<&'st
         ip: node.address().ip().to_string(),
         port: node.addresses.port(),
         data_dir: node.data_dir.provider(&plugin.id)?,
+        node_dir: node.data_dir.path().to_owned(),
+        public_key: node.identity.key.public().0,
         lib_dir: node.lib_dir.clone(),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
     };
@@ -48,7 +51,9 @@ pub fn host_table(node: &Arc<Node>, plugin: &Arc<Plugin>) -> anyhow::Result<&'st
         log_enabled,
         spawn_blocking,
         run_after,
-        reserved: [std::ptr::null(); 8],
+        secret,
+        sign,
+        reserved: [std::ptr::null(); 6],
     })))
 }
 
@@ -63,7 +68,7 @@ unsafe extern "C" fn call(this: *mut c_void, json: Slice, attachment: Slice, don
     // SAFETY: a plugin passes its own context; the slices live until this returns.
     let (this, json, attachment) = unsafe { (context(this), json.text(), attachment.bytes()) };
     let done = Done(Some(done));
-    let incoming = Incoming { json, attachment, caller: Caller::Plugin(&this.plugin.id), source_ip: "" };
+    let incoming = Incoming { json, attachment, caller: Caller::Plugin(&this.plugin.id), source_ip: "", spooled: None };
     // The completion is needed by whichever way the answer takes, and only one is taken.
     let mut slot = Some(done);
     let response = router::dispatch(&this.node, incoming, &mut || -> Sink {
@@ -158,6 +163,22 @@ unsafe extern "C" fn run_after(this: *mut c_void, delay_milliseconds: u64, job: 
         tokio::time::sleep(Duration::from_millis(delay_milliseconds)).await;
         job.run();
     });
+}
+
+unsafe extern "C" fn secret(this: *mut c_void, label: Slice, secret: *mut u8) {
+    // SAFETY: as in `call`.
+    let (this, label) = unsafe { (context(this), label.text()) };
+    let bytes = this.node.identity.key.secret(&this.plugin.id, label);
+    // SAFETY: the plugin gives room for 32 bytes.
+    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), secret, bytes.len()) }
+}
+
+unsafe extern "C" fn sign(this: *mut c_void, label: Slice, message: Slice, signature: *mut u8) {
+    // SAFETY: as in `call`.
+    let (this, label, message) = unsafe { (context(this), label.text(), message.bytes()) };
+    let bytes = this.node.identity.key.sign(b"", &signed_bytes(label, message));
+    // SAFETY: the plugin gives room for 64 bytes.
+    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), signature, bytes.len()) }
 }
 
 /// A job of a plugin's: run once, or released when the runtime drops it.

@@ -30,9 +30,13 @@
  *     owner: host
  *     valid: until `handle` returns
  *     thread: the thread that called `handle`
+ * - `PotluckFileBody`
+ *     owner: the side that receives it; it closes the descriptor
+ *     valid: until closed
+ *     thread: any
  * - `PotluckCompletion` from `defer`
  *     owner: plugin
- *     valid: until `done`, which must be called exactly once
+ *     valid: until `done` or `done_file`, one of which must be called exactly once
  *     thread: any
  * - `PotluckHook`, `PotluckCallDone`
  *     owner: the side that receives it; it uses exactly one of its functions, once
@@ -92,6 +96,13 @@
 /// The provider works with less than it should; the reason says what is missing.
 #define POTLUCK_HEALTH_DEGRADED 1
 
+/// In `flags` of a declaration: the node's own user may send the message with a member `data` (Base64) that is larger
+/// than a frame, and the host puts its bytes into a file, see `spooled` of `PotluckCall`.
+#define POTLUCK_MESSAGE_SPOOLED 1
+
+/// Most members that a declaration may name in `when`.
+#define POTLUCK_WHEN_COUNT_MAX 4
+
 /// The user of this machine, over loopback.
 #define POTLUCK_CALLER_LOCAL 0
 
@@ -140,6 +151,21 @@ typedef struct PotluckBuffer {
     void (*free)(uint8_t *data, size_t length, size_t capacity);
 } PotluckBuffer;
 
+/// A part of an open file that becomes a member of a reply. The side that receives it owns the descriptor and closes
+/// it. All zeros is none.
+typedef struct PotluckFileBody {
+    /// 1 when there is one; then `descriptor` is an open file.
+    uint32_t is_present;
+    /// The file, open for reading.
+    int32_t descriptor;
+    /// Where the part begins.
+    uint64_t offset;
+    /// Its length in bytes.
+    uint64_t length;
+    /// Name of the member: a string of Base64. Plain text that needs no escapes in JSON.
+    struct PotluckBuffer member;
+} PotluckFileBody;
+
 /// A job or a notification: exactly one of `run` and `release` is called, once.
 typedef struct PotluckHook {
     /// Passed to both functions.
@@ -168,6 +194,8 @@ typedef struct PotluckCompletion {
     uint32_t (*is_cancelled)(void *context);
     /// Asks for `hook.run` when the caller goes away; it runs at once if that has happened. One hook a completion.
     void (*on_cancel)(void *context, struct PotluckHook hook);
+    /// Answers, once, in place of `done`: with a result whose JSON object gets one more member, a part of a file.
+    void (*done_file)(void *context, struct PotluckBuffer json, struct PotluckFileBody file);
 } PotluckCompletion;
 
 /// One message on its way to a provider.
@@ -189,6 +217,10 @@ typedef struct PotluckCall {
     /// The IP address that the message came from over the network; empty when it came from this machine. Hosts before
     /// this field was added have a smaller `struct_size`.
     struct PotluckSlice source_ip;
+    /// Path of a file with the decoded bytes of the member `data`, which is then missing in `json`; else empty. The
+    /// plugin may move the file away; what is left is removed when the call is answered. Only for messages that are
+    /// declared with `POTLUCK_MESSAGE_SPOOLED`.
+    struct PotluckSlice spooled;
 } PotluckCall;
 
 /// Where `handle` writes an immediate answer.
@@ -199,6 +231,8 @@ typedef struct PotluckCallReply {
     struct PotluckBuffer json;
     /// Raw bytes that go with it.
     struct PotluckBuffer attachment;
+    /// A part of a file that becomes one more member of `json`; only with `POTLUCK_REPLY_OK` and without `attachment`.
+    struct PotluckFileBody file;
 } PotluckCallReply;
 
 /// What the host does for a plugin. Every function may be called from any thread and does not block.
@@ -226,8 +260,13 @@ typedef struct PotluckHostTable {
     void (*spawn_blocking)(void *context, struct PotluckHook job);
     /// Runs a job after a delay, on a thread where it must not block. Released, not run, when the node stops first.
     void (*run_after)(void *context, uint64_t delay_milliseconds, struct PotluckHook job);
+    /// Writes 32 bytes to `secret` that follow from the node's private key, the plugin's id and `label`.
+    void (*secret)(void *context, struct PotluckSlice label, uint8_t *secret);
+    /// Writes 64 bytes to `signature`: that of the node's key over `label` and `message`, see
+    /// `signature::signed_bytes`.
+    void (*sign)(void *context, struct PotluckSlice label, struct PotluckSlice message, uint8_t *signature);
     /// Room for later versions; null.
-    const void *reserved[8];
+    const void *reserved[6];
 } PotluckHostTable;
 
 /// One message type that a plugin answers.
@@ -236,8 +275,11 @@ typedef struct PotluckMessageDeclaration {
     struct PotluckSlice message_type;
     /// The least caller that may send it: a `POTLUCK_LEAST_CALLER_*` as number.
     uint32_t least_caller;
-    /// Room for flags; 0.
+    /// `POTLUCK_MESSAGE_SPOOLED` or 0.
     uint32_t flags;
+    /// Outermost members: the plugin answers only messages that have one of these, not null; all empty for every
+    /// message. Two plugins may answer one type, if exactly one of them names members.
+    struct PotluckSlice when[POTLUCK_WHEN_COUNT_MAX];
 } PotluckMessageDeclaration;
 
 /// What a plugin is and does.

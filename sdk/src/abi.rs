@@ -14,7 +14,8 @@
 //! | [`Slice`] arguments | the side that passes them | until the called function returns | the calling thread |
 //! | [`Buffer`] | the side that receives it; `free` of its maker releases it | until freed | any |
 //! | [`Call`] | host | until `handle` returns | the thread that called `handle` |
-//! | [`Completion`] from `defer` | plugin | until `done`, which must be called exactly once | any |
+//! | [`FileBody`] | the side that receives it; it closes the descriptor | until closed | any |
+//! | [`Completion`] from `defer` | plugin | until `done` or `done_file`, one of which must be called exactly once | any |
 //! | [`Hook`], [`CallDone`] | the side that receives it; it uses exactly one of its functions, once | until then | any |
 //! | `instance` | plugin | from `create` to `destroy` | any, several at once |
 //!
@@ -22,6 +23,8 @@
 //! builds the table for a Rust [`crate::Provider`] and stops panics.
 
 use std::ffi::c_void;
+use std::fs::File;
+use std::os::fd::{FromRawFd, IntoRawFd};
 
 pub(crate) mod export;
 
@@ -162,6 +165,46 @@ impl Drop for Buffer {
     }
 }
 
+/// A part of an open file that becomes a member of a reply. The side that receives it owns the descriptor and closes it.
+/// All zeros is none.
+#[repr(C)]
+pub struct FileBody {
+    /// 1 when there is one; then `descriptor` is an open file.
+    pub is_present: u32,
+    /// The file, open for reading.
+    pub descriptor: i32,
+    /// Where the part begins.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub length: u64,
+    /// Name of the member: a string of Base64. Plain text that needs no escapes in JSON.
+    pub member: Buffer,
+}
+
+impl FileBody {
+    /// None.
+    pub const NONE: FileBody = FileBody { is_present: 0, descriptor: -1, offset: 0, length: 0, member: Buffer::EMPTY };
+
+    /// Gives a part of a file away.
+    pub fn new(member: &str, file: File, offset: u64, length: u64) -> FileBody {
+        let member = member.as_bytes().to_vec().into();
+        FileBody { is_present: 1, descriptor: file.into_raw_fd(), offset, length, member }
+    }
+
+    /// The file, to be closed by the caller; nothing when there is none, or it has been taken.
+    pub fn take_file(&mut self) -> Option<File> {
+        let is_present = std::mem::replace(&mut self.is_present, 0) != 0;
+        // SAFETY: whoever makes a body that is present puts an open descriptor into it and gives it away; it is taken once.
+        (is_present && self.descriptor >= 0).then(|| unsafe { File::from_raw_fd(self.descriptor) })
+    }
+}
+
+impl Drop for FileBody {
+    fn drop(&mut self) {
+        drop(self.take_file());
+    }
+}
+
 /// A job or a notification: exactly one of `run` and `release` is called, once.
 #[repr(C)]
 pub struct Hook {
@@ -199,6 +242,8 @@ pub struct Completion {
     pub is_cancelled: unsafe extern "C" fn(context: *mut c_void) -> u32,
     /// Asks for `hook.run` when the caller goes away; it runs at once if that has happened. One hook a completion.
     pub on_cancel: unsafe extern "C" fn(context: *mut c_void, hook: Hook),
+    /// Answers, once, in place of `done`: with a result whose JSON object gets one more member, a part of a file.
+    pub done_file: unsafe extern "C" fn(context: *mut c_void, json: Buffer, file: FileBody),
 }
 
 // SAFETY: all functions may be called on any thread.
@@ -226,6 +271,10 @@ pub struct Call {
     /// The IP address that the message came from over the network; empty when it came from this machine. Hosts before
     /// this field was added have a smaller `struct_size`.
     pub source_ip: Slice,
+    /// Path of a file with the decoded bytes of the member `data`, which is then missing in `json`; else empty. The
+    /// plugin may move the file away; what is left is removed when the call is answered. Only for messages that are
+    /// declared with [`MESSAGE_SPOOLED`].
+    pub spooled: Slice,
 }
 
 /// Where `handle` writes an immediate answer.
@@ -237,11 +286,14 @@ pub struct CallReply {
     pub json: Buffer,
     /// Raw bytes that go with it.
     pub attachment: Buffer,
+    /// A part of a file that becomes one more member of `json`; only with [`REPLY_OK`] and without `attachment`.
+    pub file: FileBody,
 }
 
 impl CallReply {
     /// No answer yet.
-    pub const EMPTY: CallReply = CallReply { reply: REPLY_DROPPED, json: Buffer::EMPTY, attachment: Buffer::EMPTY };
+    pub const EMPTY: CallReply =
+        CallReply { reply: REPLY_DROPPED, json: Buffer::EMPTY, attachment: Buffer::EMPTY, file: FileBody::NONE };
 }
 
 /// What the host does for a plugin. Every function may be called from any thread and does not block.
@@ -270,14 +322,24 @@ pub struct HostTable {
     pub spawn_blocking: unsafe extern "C" fn(context: *mut c_void, job: Hook),
     /// Runs a job after a delay, on a thread where it must not block. Released, not run, when the node stops first.
     pub run_after: unsafe extern "C" fn(context: *mut c_void, delay_milliseconds: u64, job: Hook),
+    /// Writes 32 bytes to `secret` that follow from the node's private key, the plugin's id and `label`.
+    pub secret: unsafe extern "C" fn(context: *mut c_void, label: Slice, secret: *mut u8),
+    /// Writes 64 bytes to `signature`: that of the node's key over `label` and `message`, see `signature::signed_bytes`.
+    pub sign: unsafe extern "C" fn(context: *mut c_void, label: Slice, message: Slice, signature: *mut u8),
     /// Room for later versions; null.
-    pub reserved: [*const c_void; 8],
+    pub reserved: [*const c_void; 6],
 }
 
 // SAFETY: the functions are callable from any thread, and the struct is never written after it was made.
 unsafe impl Sync for HostTable {}
 // SAFETY: as above.
 unsafe impl Send for HostTable {}
+
+/// In `flags` of a declaration: the node's own user may send the message with a member `data` (Base64) that is larger than
+/// a frame, and the host puts its bytes into a file, see `spooled` of [`Call`].
+pub const MESSAGE_SPOOLED: u32 = 1;
+/// Most members that a declaration may name in `when`.
+pub const WHEN_COUNT_MAX: usize = 4;
 
 /// One message type that a plugin answers.
 #[repr(C)]
@@ -287,8 +349,11 @@ pub struct MessageDeclaration {
     pub message_type: Slice,
     /// The least caller that may send it: a [`crate::LeastCaller`] as number.
     pub least_caller: u32,
-    /// Room for flags; 0.
+    /// [`MESSAGE_SPOOLED`] or 0.
     pub flags: u32,
+    /// Outermost members: the plugin answers only messages that have one of these, not null; all empty for every message.
+    /// Two plugins may answer one type, if exactly one of them names members.
+    pub when: [Slice; WHEN_COUNT_MAX],
 }
 
 /// What a plugin is and does.

@@ -149,6 +149,29 @@ impl<'a> Envelope<'a> {
     }
 }
 
+/// Whether a message has one of these outermost members, and not null. Text that is no message has none.
+pub fn has_member(json: &str, names: &[&str]) -> bool {
+    let mut scanner = Scanner { bytes: json.as_bytes(), at: 0 };
+    find_member(json, &mut scanner, names).unwrap_or(false)
+}
+
+fn find_member(json: &str, scanner: &mut Scanner<'_>, names: &[&str]) -> Result<bool, EnvelopeError> {
+    scanner.expect(b'{', "expected an object")?;
+    loop {
+        scanner.skip_space();
+        let name = scanner.string()?;
+        let is_wanted = names.contains(&name);
+        scanner.expect(b':', "expected a colon")?;
+        scanner.skip_space();
+        let start = scanner.at;
+        scanner.value()?;
+        if is_wanted && &json[start..scanner.at] != "null" {
+            return Ok(true);
+        }
+        scanner.expect(b',', "expected a comma")?;
+    }
+}
+
 fn plain_string(value: &str) -> Option<&str> {
     let inner = value.strip_prefix('"')?.strip_suffix('"')?;
     (!inner.contains('\\')).then_some(inner)
@@ -324,6 +347,14 @@ mod tests {
         assert!(envelope.for_task);
         assert_eq!(envelope.rewrite(""), r#"{"type":"GET_MEM","key":"k"}"#);
         assert!(!Envelope::scan(r#"{"behalf":null}"#).unwrap().for_task);
+    }
+
+    #[test]
+    fn only_outermost_members_that_are_not_null_count() {
+        let json = r#"{"a":{"owner_id":"x"},"owner_port":null,"b":"\"owner_id\":1", "owner" : 0 }"#;
+        assert!(!has_member(json, &["owner_port", "owner_id"]));
+        assert!(has_member(json, &["owner_port", "owner"]));
+        assert!(!has_member("{}", &["a"]) && !has_member("", &["a"]) && !has_member(json, &[]));
     }
 
     #[test]

@@ -29,6 +29,10 @@ pub struct NodeFacts {
     pub port: u16,
     /// A folder that belongs to this provider alone; it exists.
     pub data_dir: PathBuf,
+    /// The node's data directory. Providers of files keep them in a folder of their own there, where people look for them.
+    pub node_dir: PathBuf,
+    /// The node's Ed25519 key, which its id follows from.
+    pub public_key: [u8; 32],
     /// Where the installation keeps plugins and workers.
     pub lib_dir: PathBuf,
     /// Number of processors that the node may use.
@@ -144,6 +148,24 @@ impl Host {
     pub fn log_enabled(&self, level: Level) -> bool {
         // SAFETY: as in `call_with`.
         unsafe { (self.table.log_enabled)(self.table.context, level as u32) != 0 }
+    }
+
+    /// A secret that follows from the node's private key, this provider's id and `label`: the same for ever, on whichever
+    /// machine the key is, and nobody else can know it (HKDF-SHA-256, RFC 5869).
+    pub fn secret(&self, label: &str) -> [u8; 32] {
+        let mut secret = [0; 32];
+        // SAFETY: as in `call_with`; the function writes 32 bytes.
+        unsafe { (self.table.secret)(self.table.context, Slice::new(label.as_bytes()), secret.as_mut_ptr()) }
+        secret
+    }
+
+    /// Signs a message with the node's key under a label, which keeps the uses apart; `signature::verify` checks it.
+    pub fn sign(&self, label: &str, message: &[u8]) -> [u8; 64] {
+        let mut signature = [0; 64];
+        let (label, message) = (Slice::new(label.as_bytes()), Slice::new(message));
+        // SAFETY: as in `call_with`; the function writes 64 bytes.
+        unsafe { (self.table.sign)(self.table.context, label, message, signature.as_mut_ptr()) }
+        signature
     }
 
     /// Runs work that may block, on a thread of the host's.

@@ -51,12 +51,16 @@ pub mod abi;
 mod caller;
 pub mod envelope;
 mod error;
+#[cfg(feature = "files")]
+pub mod files;
 mod host;
 mod ids;
 pub mod message;
 mod provider;
 mod reply;
 mod request;
+#[cfg(feature = "files")]
+pub mod signature;
 #[cfg(feature = "testing")]
 pub mod testing;
 

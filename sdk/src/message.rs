@@ -7,19 +7,27 @@ use serde::Serialize;
 pub use serde_json::value::RawValue;
 
 pub mod cpu;
+pub mod disk;
 pub mod memory;
 pub mod node;
+pub mod owned_files;
 pub mod pool;
 pub mod tracker;
 
 /// Largest JSON frame, in bytes.
 pub const FRAME_BYTES_MAX: usize = 16 << 20;
+/// Largest JSON frame of a type whose member `data` goes into a file, from the node's own user, and largest reply with a
+/// part of a file to it.
+pub const SPOOLED_FRAME_BYTES_MAX: usize = 140 << 20;
 /// Largest attachment, in bytes; larger data goes in chunks.
 pub const ATTACHMENT_BYTES_MAX: u64 = 8 << 20;
 /// Version of the messages.
 ///
 /// * 1: the messages of the original system, with `id`, `to` and `attachment`.
 pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The `status` of a reply that says no more than that it worked.
+pub const STATUS_OK: &str = "OK";
 
 /// The text of a message or reply.
 pub fn to_json<T: Serialize + ?Sized>(message: &T) -> String {

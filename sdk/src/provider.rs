@@ -1,6 +1,6 @@
 //! The trait that a plugin implements.
 
-use crate::abi::{MessageDeclaration, Slice};
+use crate::abi::{MESSAGE_SPOOLED, MessageDeclaration, Slice, WHEN_COUNT_MAX};
 use crate::{Host, LeastCaller, ProviderError, Reply, Request};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -66,7 +66,32 @@ impl MessageInfo {
             message_type: Slice::new(message_type.as_bytes()),
             least_caller: least_caller as u32,
             flags: 0,
+            when: [Slice::EMPTY; WHEN_COUNT_MAX],
         })
+    }
+
+    /// The provider answers only messages that have one of these outermost members, not null; another provider may answer
+    /// the rest of the type. While there is no other, all come to this one.
+    ///
+    /// # Panics
+    /// When there are more than [`WHEN_COUNT_MAX`].
+    #[must_use]
+    pub const fn when(mut self, members: &[&'static str]) -> MessageInfo {
+        assert!(members.len() <= WHEN_COUNT_MAX, "a message type names too many members");
+        let mut index = 0;
+        while index < members.len() {
+            self.0.when[index] = Slice::new(members[index].as_bytes());
+            index += 1;
+        }
+        self
+    }
+
+    /// The node's own user may send the message with a member `data` that is larger than a frame: see
+    /// [`Request::spooled`].
+    #[must_use]
+    pub const fn spooled(mut self) -> MessageInfo {
+        self.0.flags |= MESSAGE_SPOOLED;
+        self
     }
 }
 

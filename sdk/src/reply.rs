@@ -1,10 +1,11 @@
 //! Answers to a message: at once, or later from any thread.
 
 use crate::ProviderError;
-use crate::abi::{Buffer, Call, CallReply, Completion, Hook, REPLY_DROPPED, REPLY_ERROR, REPLY_OK};
+use crate::abi::{Buffer, Call, CallReply, Completion, FileBody, Hook, REPLY_DROPPED, REPLY_ERROR, REPLY_OK};
 use crate::error::to_json;
 use serde::Serialize;
 use std::ffi::c_void;
+use std::fs::File;
 
 /// Where the trampoline of `handle` finds out what became of the reply.
 pub(crate) struct Slot {
@@ -42,17 +43,26 @@ impl<'a> Reply<'a> {
 
     /// Answers with the text of a JSON object.
     pub fn send_json(self, json: Vec<u8>) {
-        self.slot.answer = CallReply { reply: REPLY_OK, json: json.into(), attachment: Buffer::EMPTY };
+        self.slot.answer = CallReply { reply: REPLY_OK, json: json.into(), ..CallReply::EMPTY };
     }
 
     /// Answers with the text of a JSON object and raw bytes behind it.
     pub fn send_with_attachment(self, json: Vec<u8>, attachment: Vec<u8>) {
-        self.slot.answer = CallReply { reply: REPLY_OK, json: json.into(), attachment: attachment.into() };
+        self.slot.answer =
+            CallReply { reply: REPLY_OK, json: json.into(), attachment: attachment.into(), ..CallReply::EMPTY };
+    }
+
+    /// Answers with the text of a JSON object that gets one more member: `length` bytes of a file from `offset` on, as
+    /// Base64. The host reads them while they are sent, so that memory does not grow with the file; a file that turns
+    /// out to be shorter ends the caller's connection. To another member of the pool or another provider at most 8 MiB.
+    pub fn send_file(self, json: Vec<u8>, member: &str, file: File, offset: u64, length: u64) {
+        let file = FileBody::new(member, file, offset, length);
+        self.slot.answer = CallReply { reply: REPLY_OK, json: json.into(), file, ..CallReply::EMPTY };
     }
 
     /// Answers with an error.
     pub fn error(self, error: &ProviderError) {
-        self.slot.answer = CallReply { reply: REPLY_ERROR, json: error.to_json().into(), attachment: Buffer::EMPTY };
+        self.slot.answer = CallReply { reply: REPLY_ERROR, json: error.to_json().into(), ..CallReply::EMPTY };
     }
 
     /// Answers with what a function returned.
@@ -92,6 +102,15 @@ impl PendingReply {
     /// Answers with the text of a JSON object and raw bytes behind it. Never blocks.
     pub fn send_with_attachment(mut self, json: Vec<u8>, attachment: Vec<u8>) {
         self.complete(REPLY_OK, json.into(), attachment.into());
+    }
+
+    /// Answers with a part of a file, as [`Reply::send_file`]. Never blocks.
+    pub fn send_file(mut self, json: Vec<u8>, member: &str, file: File, offset: u64, length: u64) {
+        if let Some(done) = self.completion.take() {
+            let file = FileBody::new(member, file, offset, length);
+            // SAFETY: `take` makes this the only call.
+            unsafe { (done.done_file)(done.context, json.into(), file) }
+        }
     }
 
     /// Answers with an error. Never blocks.

@@ -2,6 +2,7 @@
 
 use crate::{Caller, ProviderError};
 use serde::Deserialize;
+use std::path::Path;
 
 /// One message, borrowed from the host until `handle` returns.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +17,10 @@ pub struct Request<'a> {
     pub caller: Caller<'a>,
     /// The IP address that it came from over the network; empty when it came from this machine, or from within the node.
     pub source_ip: &'a str,
+    /// A file with the bytes of the member `data`, which is then missing in `json`: for types declared with
+    /// [`crate::MessageInfo::spooled`], when the message was larger than a frame. The provider may move it away, or open
+    /// it before `handle` returns; what is left of it is removed when the message is answered.
+    pub spooled: Option<&'a Path>,
 }
 
 impl<'a> Request<'a> {

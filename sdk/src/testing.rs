@@ -52,6 +52,7 @@ use host::{FakeHost, Live};
 use serde_json::Value;
 use std::cell::RefCell;
 use std::fmt::Display;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long the harness waits before it calls a test failed: long enough for a machine that is busy with other tests.
@@ -164,7 +165,7 @@ impl Harness {
 
     /// A message to be sent as somebody else, or with raw bytes behind it.
     pub fn message<'a>(&'a self, json: impl Display) -> Message<'a> {
-        Message { host: self.host, json: json.to_string(), attachment: &[], caller: Caller::Local }
+        Message { host: self.host, json: json.to_string(), attachment: &[], spooled: None, caller: Caller::Local }
     }
 
     /// Scripts the answer to messages of one type that the provider sends through [`Host::call`]. An object of type
@@ -237,7 +238,7 @@ impl Harness {
     }
 
     /// The provider's data folder; it is removed with the harness.
-    pub fn data_dir(&self) -> &std::path::Path {
+    pub fn data_dir(&self) -> &Path {
         self.folder.path()
     }
 
@@ -271,6 +272,7 @@ pub struct Message<'a> {
     host: &'static FakeHost,
     json: String,
     attachment: &'a [u8],
+    spooled: Option<&'a Path>,
     caller: Caller<'a>,
 }
 
@@ -285,6 +287,12 @@ impl<'a> Message<'a> {
     #[must_use]
     pub fn attachment(self, attachment: &'a [u8]) -> Message<'a> {
         Message { attachment, ..self }
+    }
+
+    /// Sends it with a file in place of its member `data`, as a node does with large messages. The file is not removed.
+    #[must_use]
+    pub fn spooled(self, path: &'a Path) -> Message<'a> {
+        Message { spooled: Some(path), ..self }
     }
 
     /// Sends it. What the router of a node refuses is refused here too: text that is no message, types that the
@@ -307,7 +315,7 @@ impl<'a> Message<'a> {
                     format!("{message_type} needs {}, not {}", least.word(), self.caller.word()),
                 ),
             ),
-            Some(_) => call::send(live, message_type, &self.json, self.attachment, self.caller),
+            Some(_) => call::send(live, message_type, &self.json, self.attachment, self.spooled, self.caller),
         });
         sent.unwrap_or_else(|| {
             PendingCall::refused(

@@ -26,6 +26,8 @@ pub struct NodeBuilder {
     node_settings: String,
     cpu_settings: String,
     memory_settings: String,
+    /// Tables of further plugins: id and lines.
+    more_plugins: Vec<(String, String)>,
     tracker: Option<String>,
     port: u16,
     data_dir: Option<PathBuf>,
@@ -50,6 +52,7 @@ impl NodeBuilder {
             node_settings: String::new(),
             cpu_settings: String::new(),
             memory_settings: String::new(),
+            more_plugins: Vec::new(),
             tracker: None,
             port: 0,
             data_dir: None,
@@ -79,6 +82,12 @@ impl NodeBuilder {
     /// Lines for `[plugins.memory]`.
     pub fn memory(mut self, lines: impl Display) -> NodeBuilder {
         self.memory_settings += &format!("{lines}\n");
+        self
+    }
+
+    /// One more plugin, beside memory and cpu (or tracker), and the lines of its table.
+    pub fn plugin(mut self, id: &str, lines: impl Display) -> NodeBuilder {
+        self.more_plugins.push((id.to_owned(), lines.to_string()));
         self
     }
 
@@ -196,14 +205,19 @@ impl NodeBuilder {
             return Some(text.clone());
         }
         let NodeBuilder { node_settings, cpu_settings, memory_settings, .. } = self;
+        let mut more = String::new();
+        for (id, lines) in &self.more_plugins {
+            more += &format!("[plugins.{id}]\n{lines}\n");
+        }
         if self.role == "tracker" {
-            let needed = !node_settings.is_empty();
-            return needed.then(|| format!("[node]\n{node_settings}\n[plugins.tracker]\n"));
+            let needed = !node_settings.is_empty() || !more.is_empty();
+            let own = if more.contains("[plugins.tracker]") { "" } else { "[plugins.tracker]\n" };
+            return needed.then(|| format!("[node]\n{node_settings}\n{own}{more}"));
         }
         // Tests stop many nodes, some of them with tasks that never end.
         let drain = if cpu_settings.contains("drain_seconds") { "" } else { "drain_seconds = 0.2\n" };
         Some(format!(
-            "[node]\n{node_settings}\n[plugins.memory]\n{memory_settings}\n[plugins.cpu]\n{drain}{cpu_settings}\n"
+            "[node]\n{node_settings}\n[plugins.memory]\n{memory_settings}\n[plugins.cpu]\n{drain}{cpu_settings}\n{more}"
         ))
     }
 }

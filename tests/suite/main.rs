@@ -9,6 +9,8 @@ mod cli;
 mod corpus;
 /// CPU_TASK and its companions: results, errors, order, cancelling, retries, batches, isolation, the worker processes.
 mod cpu;
+/// Shared files: PUT_FILE and its companions, resumed transfers, names that are refused.
+mod files;
 /// What fuzzing begins with, and what it has found.
 mod fuzz;
 /// WebAssembly guests: their forms, the store that keeps them, limits, other peers.
@@ -17,6 +19,8 @@ mod guests;
 mod hardening;
 /// Clients that mean harm: malformed, huge, slow, silent and far too many.
 mod hostile;
+/// Frames that are larger than others may be, of this machine's user: read into a file, answered from one.
+mod large_frames;
 /// Tasks that mean harm: each limit stops its task, and the node serves on.
 mod limits;
 /// plugins.toml and the libraries that it names: what is refused, and what a failing plugin leaves behind.

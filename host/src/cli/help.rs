@@ -175,3 +175,82 @@ Examples:
 
 A node takes only its own user, and root, for its owner. Another account of this machine that shows the access token is
 taken for the owner too. The token is no use from another machine; to let a node in, see `potluck pool token`.";
+
+pub(super) const PUT_FILE_HELP: &str = "\
+Examples:
+  potluck put-file big.iso
+  potluck put-file --filename docs/notes.txt --filepath notes.txt
+  tar c folder | potluck put-file - folder.tar
+
+All members of the pool can read the file; `potluck upload` stores one that nobody but you can read. What was interrupted
+goes on where it stopped when the same command is run again.";
+
+pub(super) const GET_FILE_HELP: &str = "\
+Examples:
+  potluck get-file big.iso --save big.iso
+  potluck get-file folder.tar --save - | tar x
+
+The file is checked by its SHA-256. What was interrupted goes on where it stopped when the same command is run again.";
+
+pub(super) const FILES_HELP: &str = "\
+Examples:
+  potluck files --prefix docs/
+  potluck files status
+  potluck files repair report.pdf
+
+Without a subcommand it lists the files of the node that all members can read; `potluck owned` lists those that you alone
+can read, and `status` and `repair` are about these.";
+
+pub(super) const FILES_BIND_HELP: &str = "\
+Example:
+  potluck --port 8888 files bind port_9000 5f0c6b1e-0000-4000-8000-000000000000";
+
+pub(super) const FETCH_HELP: &str = "\
+Examples:
+  potluck fetch big.iso
+  potluck fetch big.iso --save .
+
+The node takes the file from all peers that have it at once, checks it, and keeps it among its own files.";
+
+pub(super) const UPLOAD_HELP: &str = "\
+Examples:
+  potluck upload report.pdf --replicas 2
+  potluck upload report.pdf --to 192.0.2.7:9000 --to lab-3
+  tar c folder | potluck upload - --name folder.tar
+
+The node encrypts the file; those that keep it learn neither its name nor its content. What was interrupted goes on where
+it stopped when the same command is run again. Keep what `potluck recovery export` prints: without it, and without this
+node's data folder, nobody can read the file any more.";
+
+pub(super) const DOWNLOAD_HELP: &str = "\
+Examples:
+  potluck download report.pdf
+  potluck download report.pdf --save /tmp/report.pdf --force
+  potluck download folder.tar --save - | tar x
+
+The file is checked by its SHA-256. What was interrupted goes on where it stopped when the same command is run again.";
+
+pub(super) const RECOVERY_HELP: &str = "\
+Examples:
+  potluck recovery export
+  potluck recovery export --age-identity potluck-age.txt
+  potluck recovery restore -
+
+Whoever has the recovery key is this node and can read all its owned files. Write it down, and keep it where this
+machine's loss does not reach it.";
+
+pub(super) const RECOVERY_EXPORT_HELP: &str = "\
+Examples:
+  potluck recovery export > key.txt
+  potluck recovery export --age-identity potluck-age.txt
+  age -d -i potluck-age.txt -o report.pdf BLOB
+
+The node may be running. The last command decrypts what a holder keeps in its folder owned_storage, without Potluck.";
+
+pub(super) const RECOVERY_RESTORE_HELP: &str = "\
+Examples:
+  potluck recovery restore -
+  potluck --port 9001 recovery restore POTLUCK1-...
+
+With `-` the key stays out of the history of the shell and the list of processes. Capital or small letters, spaces and
+hyphens make no difference. An identity that is in the folder already is kept beside it.";

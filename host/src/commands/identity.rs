@@ -2,6 +2,8 @@
 
 mod transfer;
 
+pub(super) use transfer::replace_identity;
+
 use super::pool::moment;
 use super::session::{Session, Target, is_loopback, is_nobody_there, parse};
 use crate::cli::{IdArgs, IdCommand};
@@ -140,7 +142,7 @@ fn print_rows(rows: Vec<(&'static str, String)>) -> anyhow::Result<()> {
 }
 
 /// The identity in a data directory that a node has run on.
-fn load(folder: &Path) -> anyhow::Result<Identity> {
+pub(super) fn load(folder: &Path) -> anyhow::Result<Identity> {
     if !has_key(folder) {
         anyhow::bail!(
             "{} holds no identity; start a node, which makes one, or name another folder with --port or --data-dir",

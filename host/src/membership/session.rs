@@ -9,7 +9,9 @@ use potluck_sdk::abi::REPLY_OK;
 use potluck_sdk::message::node::{ADDRESS_TOPIC, NodeAddress};
 use potluck_sdk::message::pool::{MembershipReply, RenewMembership, RevocationsReply, WatchRevocations};
 use potluck_sdk::message::to_json;
-use potluck_sdk::message::tracker::{LoadReport, PEERS_TOPIC, PeerTable, Register, Unregister, UpdateLoad, WatchPeers};
+use potluck_sdk::message::tracker::{
+    LoadReport, PEERS_TOPIC, PeerTable, Register, SESSION_TOPIC, TrackerSession, Unregister, UpdateLoad, WatchPeers,
+};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,6 +64,8 @@ async fn directory(
             if !node.peers.set_connected(true) {
                 tracing::info!(tracker = %target.address, "registered at the tracker");
             }
+            let tracker_id = node.pool.standing().map(|standing| standing.tracker_id());
+            node.deliver(SESSION_TOPIC, &to_json(&TrackerSession { peer_id: tracker_id }));
         }
         let failure = match registered {
             Err(failure) => failure,

@@ -132,6 +132,11 @@ impl Visitor {
         matches!(&self.kind, Kind::Stranger { has_token, .. } if !has_token.load(Ordering::Relaxed))
     }
 
+    /// Whether it is the node's own user, or has shown the node's token.
+    pub fn is_user(&self) -> bool {
+        matches!(&self.kind, Kind::User | Kind::Stranger { .. }) && !self.is_unproven()
+    }
+
     /// It has shown something else for the token.
     pub fn note_wrong_token(&self) {
         if let Kind::Stranger { wrong_tokens, .. } = &self.kind {

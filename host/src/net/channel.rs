@@ -32,6 +32,11 @@ impl Channel {
         Channel { stream, tls: Some(Mutex::new(connection)) }
     }
 
+    /// Whether the bytes are as they are.
+    pub fn is_plain(&self) -> bool {
+        self.tls.is_none()
+    }
+
     /// Waits until there is something to read. What TLS has decrypted already counts only for [`Channel::try_read`].
     pub async fn readable(&self) -> Result<()> {
         self.stream.readable().await

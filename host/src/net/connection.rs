@@ -6,6 +6,8 @@ use super::channel::Channel;
 use super::frame::{self, FrameBudget, FrameError, Inbox};
 use super::greeting::Greeted;
 use super::outbound::{Buffer, Outbound};
+use super::replies::{Address, Replies};
+use super::spool::{Spool, SpooledFile};
 use crate::audit::{AuditEvent, AuditTopic};
 use crate::call::{Dispatch, Incoming, PendingCall, Response, Sink};
 use crate::node::Node;
@@ -15,21 +17,13 @@ use potluck_sdk::ProviderError;
 use potluck_sdk::envelope::Envelope;
 use potluck_sdk::message::node::CancelCall;
 use potluck_sdk::message::pool::{Authenticate, Hello};
-use potluck_sdk::message::{ATTACHMENT_BYTES_MAX, FRAME_BYTES_MAX, to_json};
-use std::collections::{HashMap, VecDeque};
+use potluck_sdk::message::{FRAME_BYTES_MAX, SPOOLED_FRAME_BYTES_MAX, to_json};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// Most requests that a connection may have in flight; more are read when some are answered.
-const IN_FLIGHT_MAX: usize = 4096;
-/// No more requests are read while this many bytes of replies wait for a client that does not read them.
-const UNREAD_REPLY_BYTES_MAX: usize = 1 << 20;
-/// A client that leaves this many bytes of replies unread is given up: results of tasks that it sent before come all the
-/// same. Far more than the largest single reply.
-const UNREAD_REPLY_BYTES_LAST: usize = 128 << 20;
 /// The longest that one frame may take to arrive.
 const FRAME_TIME_MAX: Duration = Duration::from_secs(120);
 /// A client that sends without pause gives way to others after this many turns.
@@ -55,89 +49,6 @@ pub struct Connection {
     out: Outbound<Replies>,
 }
 
-#[derive(Default)]
-struct Replies {
-    buffer: Buffer,
-    /// Requests without id, in order: those that have been answered wait for those before them.
-    ordered: VecDeque<Option<Response>>,
-    /// Bytes of those answers.
-    held_bytes: usize,
-    /// Number of the first of `ordered`.
-    first_ordered: u64,
-    /// Calls that were deferred, by a number of their own, to tell them when the client goes away; with the request's id.
-    pending: HashMap<u64, (Option<String>, Arc<PendingCall>)>,
-    next_pending: u64,
-    in_flight: usize,
-    closed: bool,
-}
-
-/// How a reply finds its request.
-enum Address {
-    Id(String),
-    Order(u64),
-}
-
-impl Replies {
-    fn write(&mut self, id: Option<&str>, response: &Response) {
-        let json = response.json.as_bytes();
-        if json.first() != Some(&b'{') {
-            let error =
-                ProviderError::new(ProviderError::INTERNAL, "the provider's reply is not a JSON object").to_json();
-            frame::write(self.buffer.bytes(), id, &error, b"");
-        } else if json.len() > FRAME_BYTES_MAX || response.attachment.as_bytes().len() as u64 > ATTACHMENT_BYTES_MAX {
-            let text = format!(
-                "the reply has {} bytes and an attachment of {}, over the limit of {FRAME_BYTES_MAX} or {ATTACHMENT_BYTES_MAX}",
-                json.len(),
-                response.attachment.as_bytes().len()
-            );
-            let error = ProviderError::new("reply_too_large", text).to_json();
-            frame::write(self.buffer.bytes(), id, &error, b"");
-        } else {
-            frame::write(self.buffer.bytes(), id, json, response.attachment.as_bytes());
-        }
-    }
-
-    /// Notes that a request will be answered later: where the answer goes, and the number of the pending call.
-    fn expect(&mut self, id: Option<&str>) -> (Address, u64) {
-        self.in_flight += 1;
-        self.next_pending += 1;
-        let address = match id {
-            Some(id) => Address::Id(id.to_owned()),
-            None => {
-                self.ordered.push_back(None);
-                Address::Order(self.first_ordered + self.ordered.len() as u64 - 1)
-            }
-        };
-        (address, self.next_pending)
-    }
-
-    fn deliver(&mut self, address: &Address, response: Response) {
-        self.in_flight -= 1;
-        match address {
-            Address::Id(id) => self.write(Some(id), &response),
-            Address::Order(number) => {
-                let index = (number - self.first_ordered) as usize;
-                if let Some(slot) = self.ordered.get_mut(index) {
-                    self.held_bytes += response.byte_count();
-                    *slot = Some(response);
-                }
-                while let Some(Some(_)) = self.ordered.front() {
-                    if let Some(Some(response)) = self.ordered.pop_front() {
-                        self.held_bytes -= response.byte_count();
-                        self.write(None, &response);
-                    }
-                    self.first_ordered += 1;
-                }
-            }
-        }
-    }
-
-    fn is_busy(&self) -> bool {
-        self.in_flight.max(self.ordered.len()) >= IN_FLIGHT_MAX
-            || self.buffer.len() + self.held_bytes >= UNREAD_REPLY_BYTES_MAX
-    }
-}
-
 impl Connection {
     /// Serves the connection until it ends, one way or another.
     pub async fn serve(greeted: Greeted, node: Arc<Node>, budget: Arc<FrameBudget>) {
@@ -148,7 +59,7 @@ impl Connection {
         if let Err(error) = &ended {
             tracing::debug!(%error, "a connection ended");
         }
-        connection.close().await;
+        connection.close(&node).await;
         let refused = ended.is_err_and(|error| error.kind() == std::io::ErrorKind::InvalidData);
         // Calls that are still being answered hold the connection too, but nothing is sent over it any more.
         if refused && let Some(connection) = Arc::into_inner(connection) {
@@ -182,6 +93,7 @@ impl Connection {
             // Whoever has proven nothing sends no more than it needs for that.
             if let Some(budget) = budget.take_if(|_| !self.visitor.is_unproven()) {
                 inbox = inbox.accepted(budget);
+                self.out.lock().takes_large = self.is_own_user();
             }
             let is_unproven = self.visitor.is_unproven();
             if self.visitor.has_guessed_enough() || (is_unproven && Instant::now() >= proof_due) {
@@ -194,26 +106,34 @@ impl Connection {
                 pool.mark_unchanged();
                 self.check_member(node)?;
             }
-            let (handled, stopped) = match self.handle_frames(node, &mut inbox) {
+            let mut outcome = self.handle_frames(node, &mut inbox);
+            if let Err(FrameError::TooLarge(frame_bytes, _)) = outcome
+                && frame_bytes <= SPOOLED_FRAME_BYTES_MAX
+                && self.is_own_user()
+                && node.routes.take_spooled()
+            {
+                match self.spool(node, &mut inbox, frame_bytes, &mut stopping).await? {
+                    Spooled::Handled => {
+                        last_bytes = Instant::now();
+                        continue;
+                    }
+                    Spooled::Ended => return Ok(()),
+                    Spooled::TooLarge => outcome = Err(FrameError::TooLarge(frame_bytes, FRAME_BYTES_MAX)),
+                }
+            }
+            let (handled, stopped) = match outcome {
                 Ok(handled) => handled,
                 Err(error) => {
                     let Some((code, text)) = frame::last_words(&error) else {
                         return Err(std::io::Error::other(error));
                     };
                     let said = ProviderError::new(code, text);
-                    self.out.lock().write(None, &Response::error(&said));
+                    self.out.lock().write(None, Response::error(&said));
                     return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, error));
                 }
             };
-            let (readable, unsent, in_flight) = {
-                let mut replies = self.out.lock();
-                if replies.closed {
-                    return Err(std::io::Error::other("the client does not read its replies"));
-                }
-                // Flushed only now, when no whole request is left: one write for all replies of a pipeline.
-                let unsent = replies.buffer.flush(&self.channel)?;
-                (!replies.is_busy(), unsent, replies.in_flight)
-            };
+            // Flushed only now, when no whole request is left: one write for all replies of a pipeline.
+            let Waiting { readable, unsent, in_flight } = self.flush(node)?;
             if stopped && readable {
                 // There is room again, and what has arrived already makes no socket readable.
                 continue;
@@ -240,7 +160,12 @@ impl Connection {
             tokio::select! {
                 biased;
                 _ = stopping.wait_for(|stopping| *stopping), if in_flight == 0 && !unsent => return Ok(()),
-                () = self.out.woken() => {}
+                () = self.out.woken() => {
+                    if in_flight == 0 && unsent {
+                        // A piece of a file is on its way: the client reads.
+                        last_bytes = Instant::now();
+                    }
+                }
                 ready = self.channel.readable(), if readable => ready?,
                 ready = self.channel.writable(), if unsent => ready?,
                 // Looked at above.
@@ -268,7 +193,7 @@ impl Connection {
             let Some(place) = inbox.next_frame()? else { break };
             let (json, attachment) = inbox.frame(&place)?;
             let was_unproven = self.visitor.is_unproven();
-            busy = self.handle(node, json, attachment);
+            busy = self.handle(node, json, attachment, None);
             handled += 1;
             // What follows the token is read by other limits.
             if was_unproven && (!self.visitor.is_unproven() || self.visitor.has_guessed_enough()) {
@@ -279,7 +204,13 @@ impl Connection {
     }
 
     /// Handles one request; returns whether no more should be read for the moment.
-    fn handle(self: &Arc<Connection>, node: &Arc<Node>, json: &str, attachment: &[u8]) -> bool {
+    fn handle(
+        self: &Arc<Connection>,
+        node: &Arc<Node>,
+        json: &str,
+        attachment: &[u8],
+        mut spooled: Option<SpooledFile>,
+    ) -> bool {
         let scanned = Envelope::scan(json);
         let id = scanned.as_ref().ok().and_then(|envelope| envelope.id);
         let mut deferred = None;
@@ -293,11 +224,13 @@ impl Connection {
                 Ok(_) if envelope.message_type == "HELLO" => Dispatch::Ready(self.hello(node, json)),
                 Ok(_) if envelope.message_type == "AUTHENTICATE" => Dispatch::Ready(self.authenticate(node, json)),
                 Ok(caller) => {
-                    let incoming = Incoming { json, attachment, caller, source_ip: &self.visitor.source_ip };
+                    let path = spooled.as_ref().map(SpooledFile::path);
+                    let source_ip = &self.visitor.source_ip;
+                    let incoming = Incoming { json, attachment, caller, source_ip, spooled: path.as_deref() };
                     router::route(node, envelope, incoming, &mut || {
                         let (address, number) = self.out.lock().expect(id);
                         deferred = Some(number);
-                        self.sink(address, number)
+                        self.sink(address, number, spooled.take())
                     })
                 }
                 Err(refusal) => Dispatch::Ready(self.refuse(node, envelope.message_type, &refusal)),
@@ -306,12 +239,7 @@ impl Connection {
         };
         let mut replies = self.out.lock();
         match dispatched {
-            // Straight into the buffer, unless an earlier request without id is still to be answered.
-            Dispatch::Ready(response) if id.is_some() || replies.ordered.is_empty() => replies.write(id, &response),
-            Dispatch::Ready(response) => {
-                replies.held_bytes += response.byte_count();
-                replies.ordered.push_back(Some(response));
-            }
+            Dispatch::Ready(response) => replies.answer(id, response),
             Dispatch::Pending(pending) => {
                 // Unless it was answered meanwhile.
                 if let Some(number) = deferred
@@ -322,6 +250,105 @@ impl Connection {
             }
         }
         replies.is_busy()
+    }
+
+    /// Whether it is the node's own user, on this machine: then messages may be larger than a frame.
+    fn is_own_user(&self) -> bool {
+        self.channel.is_plain() && self.visitor.is_user() && self.visitor.address.ip().is_loopback()
+    }
+
+    /// Hands the socket what waits for it, and has more read of a file that is being sent.
+    fn flush(self: &Arc<Connection>, node: &Node) -> std::io::Result<Waiting> {
+        let (waiting, is_streaming) = {
+            let mut replies = self.out.lock();
+            if replies.closed {
+                return Err(std::io::Error::other("the client does not read its replies"));
+            }
+            if let Some(error) = replies.broken.take() {
+                tracing::warn!(%error, "a reply was cut off: its file cannot be read as far as was promised");
+                return Err(error);
+            }
+            let unsent = replies.buffer.flush(&self.channel)?;
+            let is_streaming = replies.is_streaming();
+            let (readable, in_flight) = (!replies.is_busy(), replies.in_flight);
+            (Waiting { readable, unsent: unsent || is_streaming, in_flight }, is_streaming)
+        };
+        if is_streaming {
+            self.read_piece(node);
+        }
+        Ok(waiting)
+    }
+
+    /// Reads the next piece of the file that is being sent, where it may block.
+    fn read_piece(self: &Arc<Connection>, node: &Node) {
+        let Some(piece) = self.out.lock().next_piece() else { return };
+        let connection = Arc::clone(self);
+        node.runtime.spawn_blocking(move || {
+            let text = piece.read();
+            connection.out.lock().add_piece(&piece, text);
+            connection.out.wake();
+        });
+    }
+
+    /// Reads a message that is larger than a frame, and handles it.
+    async fn spool(
+        self: &Arc<Connection>,
+        node: &Arc<Node>,
+        inbox: &mut Inbox,
+        frame_bytes: usize,
+        stopping: &mut watch::Receiver<bool>,
+    ) -> std::io::Result<Spooled> {
+        let mut spool = Spool::begin(node);
+        let due = Instant::now() + FRAME_TIME_MAX;
+        inbox.take(frame::HEADER_BYTES);
+        let mut left = frame_bytes;
+        let mut turns = 0_u32;
+        while left > 0 {
+            turns = turns.wrapping_add(1);
+            if turns.is_multiple_of(TURNS_BEFORE_YIELD) {
+                tokio::task::yield_now().await;
+            }
+            let arrived = inbox.take(left);
+            if !arrived.is_empty() {
+                left -= arrived.len();
+                if spool.push(arrived).is_err() {
+                    return Ok(Spooled::TooLarge);
+                }
+                spool.write().await;
+                continue;
+            }
+            let Waiting { unsent, in_flight, .. } = self.flush(node)?;
+            match inbox.read_from(&self.channel)? {
+                Some(0) => return Ok(Spooled::Ended),
+                Some(_) => continue,
+                None => {}
+            }
+            tokio::select! {
+                biased;
+                _ = stopping.wait_for(|stopping| *stopping), if in_flight == 0 && !unsent => return Ok(Spooled::Ended),
+                () = self.out.woken() => {}
+                ready = self.channel.readable() => ready?,
+                ready = self.channel.writable(), if unsent => ready?,
+                () = tokio::time::sleep_until(due) => {
+                    return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, FrameError::Slow));
+                }
+            }
+        }
+        let (json, spooled) = spool.finish().await;
+        let refusal = match (Envelope::scan(&json), spooled) {
+            (Ok(envelope), Ok(file)) if envelope.attachment_length == 0 => {
+                self.handle(node, &json, b"", Some(file));
+                return Ok(Spooled::Handled);
+            }
+            // What follows would be taken for a frame.
+            (Ok(envelope), _) if envelope.attachment_length > 0 => return Ok(Spooled::TooLarge),
+            (_, Err(refusal)) => refusal,
+            (Err(error), Ok(_)) => frame::invalid(&error),
+            (Ok(_), Ok(_)) => return Ok(Spooled::TooLarge),
+        };
+        let envelope = Envelope::scan(&json).ok();
+        self.out.lock().answer(envelope.and_then(|envelope| envelope.id), Response::error(&refusal));
+        Ok(Spooled::Handled)
     }
 
     /// Another node shows a newer membership.
@@ -390,7 +417,8 @@ impl Connection {
             Some(_) => return Ok(()),
         };
         let said = ProviderError::new(ProviderError::FORBIDDEN, reason);
-        self.out.lock().write(None, &self.refuse(node, "", &said));
+        let refusal = self.refuse(node, "", &said);
+        self.out.lock().write(None, refusal);
         Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, reason))
     }
 
@@ -419,12 +447,12 @@ impl Connection {
     }
 
     /// Where a deferred answer goes: into the buffer, and from the answering thread straight into the socket.
-    fn sink(self: &Arc<Connection>, address: Address, pending_number: u64) -> Sink {
+    fn sink(self: &Arc<Connection>, address: Address, pending_number: u64, spooled: Option<SpooledFile>) -> Sink {
         let connection = Arc::clone(self);
         Box::new(move |response| {
             let mut replies = connection.out.lock();
             let forgotten = replies.pending.remove(&pending_number);
-            if replies.buffer.len() > UNREAD_REPLY_BYTES_LAST && !replies.closed {
+            if replies.is_given_up() && !replies.closed {
                 replies.closed = true;
                 replies.buffer = Buffer::default();
                 drop(replies);
@@ -442,11 +470,12 @@ impl Connection {
                 drop(replies);
             }
             drop(forgotten);
+            drop(spooled);
         })
     }
 
     /// Tells those who still work for the client that it is gone, and delivers what was answered before.
-    async fn close(&self) {
+    async fn close(self: &Arc<Connection>, node: &Arc<Node>) {
         let abandoned: Vec<Arc<PendingCall>> = {
             let mut replies = self.out.lock();
             replies.closed = true;
@@ -457,20 +486,44 @@ impl Connection {
         }
         let deliver = async {
             loop {
-                {
+                let (unsent, is_streaming) = {
                     let mut replies = self.out.lock();
-                    if !matches!(replies.buffer.flush(&self.channel), Ok(true)) {
-                        return;
-                    }
-                }
-                if self.channel.writable().await.is_err() {
+                    let Ok(unsent) = replies.buffer.flush(&self.channel) else { return };
+                    (unsent, replies.is_streaming())
+                };
+                if !unsent && !is_streaming {
                     return;
+                }
+                self.read_piece(node);
+                tokio::select! {
+                    () = self.out.woken() => {}
+                    ready = self.channel.writable(), if unsent => if ready.is_err() { return },
                 }
             }
         };
         let _ = tokio::time::timeout(GOODBYE, deliver).await;
         self.channel.say_goodbye();
     }
+}
+
+/// What is to be waited for.
+struct Waiting {
+    /// More requests: there is room for their replies.
+    readable: bool,
+    /// Room for replies.
+    unsent: bool,
+    /// Answers.
+    in_flight: usize,
+}
+
+/// What became of a message larger than a frame.
+enum Spooled {
+    /// It was handled, or refused.
+    Handled,
+    /// The client, or the node, has ended.
+    Ended,
+    /// It is none that may be so large.
+    TooLarge,
 }
 
 /// Waits for a change, and leaves it to be noticed by `has_changed`.

@@ -7,12 +7,14 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-const HEADER_BYTES: usize = 4;
+pub(super) const HEADER_BYTES: usize = 4;
 /// A frame up to this size is not counted against the budget: it costs no more than the connection itself.
 const SMALL_FRAME_BYTES: usize = 4 << 10;
 /// How much is read at a time: little at first, which is enough for a quiet client, and more while reads are full.
 const READ_BYTES_FIRST: usize = 4 << 10;
 const READ_BYTES_LAST: usize = 64 << 10;
+/// The same within a frame whose length is known.
+const READ_BYTES_LARGE: usize = 1 << 20;
 
 /// Why a connection cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -140,6 +142,13 @@ impl Inbox {
         Ok(read)
     }
 
+    /// Takes the next bytes out, at most `count`, for a frame that is not read whole. Nothing when none are there.
+    pub fn take(&mut self, count: usize) -> &[u8] {
+        let from = self.start;
+        self.start = self.buffer.len().min(from + count);
+        &self.buffer[from..self.start]
+    }
+
     /// Takes bytes as if they had been read.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.space().extend_from_slice(bytes);
@@ -151,8 +160,22 @@ impl Inbox {
             self.buffer.drain(..self.start);
             self.start = 0;
         }
-        self.buffer.reserve(self.read_bytes);
+        match self.missing_bytes() {
+            // Most of the frame has come, so the rest may be expected; one reservation, to its very end.
+            Some(missing) if self.buffer.len() >= READ_BYTES_LARGE => {
+                self.buffer.reserve_exact(missing.max(self.read_bytes));
+            }
+            Some(missing) => self.buffer.reserve(missing.clamp(self.read_bytes, READ_BYTES_LARGE)),
+            None => self.buffer.reserve(self.read_bytes),
+        }
         &mut self.buffer
+    }
+
+    /// What is known to be missing of a frame that is arriving, when it is much.
+    fn missing_bytes(&self) -> Option<usize> {
+        let arriving = self.arriving.as_ref()?;
+        let end = HEADER_BYTES + arriving.json_length + arriving.attachment_length.unwrap_or(0);
+        end.checked_sub(self.buffer.len() - self.start).filter(|missing| *missing > self.read_bytes)
     }
 
     /// Gives back memory that a connection does not need while nothing comes.
@@ -161,7 +184,8 @@ impl Inbox {
             self.buffer.drain(..self.start);
             self.start = 0;
         }
-        if self.buffer.capacity() > 2 * self.buffer.len().max(READ_BYTES_FIRST) {
+        // The rest of a large frame is on its way.
+        if self.arriving.is_none() && self.buffer.capacity() > 2 * self.buffer.len().max(READ_BYTES_FIRST) {
             self.buffer.shrink_to(READ_BYTES_FIRST);
             self.read_bytes = READ_BYTES_FIRST;
         }

@@ -274,6 +274,7 @@ impl Link {
             reply,
             json: envelope.rewrite("").into_bytes().into(),
             attachment: attachment.to_vec().into(),
+            body: None,
         });
         Ok(())
     }

@@ -3,7 +3,7 @@
 use super::elf;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use potluck_sdk::LeastCaller;
-use potluck_sdk::abi::{ABI_VERSION, ENTRY_SYMBOL, MAGIC, PluginTable};
+use potluck_sdk::abi::{ABI_VERSION, ENTRY_SYMBOL, MAGIC, MESSAGE_SPOOLED, PluginTable};
 use std::mem::ManuallyDrop;
 use std::path::Path;
 
@@ -62,8 +62,20 @@ pub fn version(table: &'static PluginTable) -> &'static str {
     unsafe { table.version.text() }
 }
 
+/// One message type that a plugin answers.
+pub struct Declared {
+    /// The `type`.
+    pub name: &'static str,
+    /// The least caller that may send it.
+    pub least_caller: LeastCaller,
+    /// Whether its member `data` may be larger than a frame.
+    pub is_spooled: bool,
+    /// Outermost members of which a message must have one; none for every message.
+    pub when: Vec<&'static str>,
+}
+
 /// The messages that the plugin answers.
-pub fn messages(table: &'static PluginTable) -> Vec<(&'static str, LeastCaller)> {
+pub fn messages(table: &'static PluginTable) -> Vec<Declared> {
     if table.message_count == 0 || table.messages.is_null() {
         return Vec::new();
     }
@@ -71,8 +83,14 @@ pub fn messages(table: &'static PluginTable) -> Vec<(&'static str, LeastCaller)>
     let declarations = unsafe { std::slice::from_raw_parts(table.messages, table.message_count) };
     declarations
         .iter()
-        // SAFETY: as above.
-        .map(|message| (unsafe { message.message_type.text() }, LeastCaller::from_abi(message.least_caller)))
+        .map(|message| Declared {
+            // SAFETY: as above.
+            name: unsafe { message.message_type.text() },
+            least_caller: LeastCaller::from_abi(message.least_caller),
+            is_spooled: message.flags & MESSAGE_SPOOLED != 0,
+            // SAFETY: as above.
+            when: message.when.iter().map(|name| unsafe { name.text() }).filter(|name| !name.is_empty()).collect(),
+        })
         .collect()
 }
 

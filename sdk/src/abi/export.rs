@@ -4,7 +4,10 @@ use super::*;
 use crate::provider::{Config, Provider};
 use crate::reply::Slot;
 use crate::{Caller, Health, Host, ProviderError, Reply, Request};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 /// Exports a [`Provider`] as the plugin of this library.
 ///
@@ -93,6 +96,7 @@ unsafe extern "C" fn handle<P: Provider>(instance: *mut c_void, call: *mut Call,
                 attachment: (*call).attachment.bytes(),
                 caller: Caller::from_abi((*call).caller, (*call).caller_id.text()),
                 source_ip: source_ip(call),
+                spooled: spooled(call),
             }
         };
         provider.handle(request, Reply::new(&mut slot));
@@ -114,7 +118,17 @@ unsafe extern "C" fn handle<P: Provider>(instance: *mut c_void, call: *mut Call,
 /// `call` is the host's, valid until `handle` returns, with at least `struct_size` bytes.
 unsafe fn source_ip<'a>(call: *const Call) -> &'a str {
     // SAFETY: the field is read only when the host's struct has it.
-    unsafe { if (*call).struct_size as usize >= size_of::<Call>() { (*call).source_ip.text() } else { "" } }
+    unsafe {
+        if (*call).struct_size as usize >= std::mem::offset_of!(Call, spooled) { (*call).source_ip.text() } else { "" }
+    }
+}
+
+/// # Safety
+/// As for [`source_ip`].
+unsafe fn spooled<'a>(call: *const Call) -> Option<&'a Path> {
+    // SAFETY: as above.
+    let path = unsafe { ((*call).struct_size as usize >= size_of::<Call>()).then(|| (*call).spooled.bytes()) }?;
+    (!path.is_empty()).then(|| Path::new(OsStr::from_bytes(path)))
 }
 
 /// Runs `body` on the provider and swallows a panic: the host cannot do more about it than the log line that the panic

@@ -25,6 +25,17 @@ pub const LOAD_TOPIC: &str = "node.load";
 /// Topic on which the host publishes a [`PeerTable`] that is always full, after each change.
 pub const PEERS_TOPIC: &str = "peer.table";
 
+/// Topic on which the host tells that the tracker has this node in its table, anew: what else the tracker must know of a
+/// node is told to it now.
+pub const SESSION_TOPIC: &str = "tracker.session";
+
+/// Body of an event on [`SESSION_TOPIC`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrackerSession {
+    /// The tracker's id; null where it has proven none, without a pool.
+    pub peer_id: Option<PeerId>,
+}
+
 /// Topic on which the host of a pool's authority tells of a member that was revoked.
 pub const REVOKED_TOPIC: &str = "peer.revoked";
 

@@ -4,13 +4,16 @@ use super::WAIT_LIMIT;
 use super::host::Live;
 use super::job::Job;
 use crate::abi::{
-    ANSWERED, Buffer, Call, CallReply, Completion, DEFERRED, Hook, PANICKED, REPLY_DROPPED, REPLY_OK, Slice,
+    ANSWERED, Buffer, Call, CallReply, Completion, DEFERRED, FileBody, Hook, PANICKED, REPLY_DROPPED, REPLY_OK, Slice,
 };
 use crate::envelope::Envelope;
 use crate::{Caller, ProviderError, Response};
 use parking_lot::{Condvar, Mutex};
 use serde_json::Value;
 use std::ffi::c_void;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -36,6 +39,21 @@ impl Answer {
         Answer { is_error: reply != REPLY_OK, json: json.to_text(), attachment: attachment.as_bytes().to_vec() }
     }
 
+    /// What the wire carries of a reply with a part of a file.
+    fn with_file(json: &Buffer, mut body: FileBody) -> Answer {
+        let mut bytes = vec![0; usize::try_from(body.length).unwrap_or(usize::MAX)];
+        let read = body.take_file().map(|file| file.read_exact_at(&mut bytes, body.offset));
+        if !matches!(read, Some(Ok(()))) {
+            let text = "the file of the reply is shorter than promised";
+            return Answer::error(&ProviderError::new(ProviderError::INTERNAL, text));
+        }
+        let text = json.to_text();
+        let (rest, member) = (text.trim_start().trim_start_matches('{').to_owned(), body.member.to_text());
+        let comma = if rest.trim_start().starts_with('}') { "" } else { "," };
+        let json = format!("{{\"{member}\":\"{}\"{comma}{rest}", base64(&bytes));
+        Answer { is_error: false, json, attachment: Vec::new() }
+    }
+
     fn value(&self) -> Result<Value, ProviderError> {
         if self.is_error {
             return Err(ProviderError::from_json(&self.json));
@@ -43,6 +61,19 @@ impl Answer {
         Ok(serde_json::from_str(&self.json)
             .unwrap_or_else(|error| panic!("a reply is no JSON ({error}): {}", self.json)))
     }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let number = (0..3).fold(0, |number, index| number << 8 | usize::from(chunk.get(index).copied().unwrap_or(0)));
+        for index in 0..4 {
+            let digit = DIGITS[number >> (18 - 6 * index) & 63];
+            text.push(if index <= chunk.len() { char::from(digit) } else { '=' });
+        }
+    }
+    text
 }
 
 /// Shared by the test and, once the reply is deferred, by the provider's completion.
@@ -94,7 +125,14 @@ struct HarnessCall {
 }
 
 /// Passes one message through the table.
-pub(super) fn send(live: &Live, message_type: &str, json: &str, attachment: &[u8], caller: Caller<'_>) -> PendingCall {
+pub(super) fn send(
+    live: &Live,
+    message_type: &str,
+    json: &str,
+    attachment: &[u8],
+    spooled: Option<&Path>,
+    caller: Caller<'_>,
+) -> PendingCall {
     let state = CallState::new(message_type);
     let mut call = HarnessCall {
         call: Call {
@@ -106,6 +144,7 @@ pub(super) fn send(live: &Live, message_type: &str, json: &str, attachment: &[u8
             attachment: Slice::new(attachment),
             defer,
             source_ip: Slice::EMPTY,
+            spooled: Slice::new(spooled.map_or(&b""[..], |path| path.as_os_str().as_bytes())),
         },
         state: Arc::clone(&state),
     };
@@ -116,6 +155,7 @@ pub(super) fn send(live: &Live, message_type: &str, json: &str, attachment: &[u8
     let deferred = state.progress.lock().deferred;
     match outcome {
         ANSWERED if deferred => state.progress.lock().violation = Some("handle deferred the reply and also answered"),
+        ANSWERED if reply.file.is_present != 0 => state.finish(Answer::with_file(&reply.json, reply.file)),
         ANSWERED => state.finish(Answer::from_abi(reply.reply, &reply.json, &reply.attachment)),
         DEFERRED if deferred => {}
         DEFERRED => state.progress.lock().violation = Some("handle said DEFERRED without calling defer"),
@@ -137,7 +177,13 @@ unsafe extern "C" fn defer(call: *mut Call) -> Completion {
             progress.violation = Some("defer was called twice");
         }
     }
-    Completion { context: Arc::into_raw(state).cast_mut().cast(), done, is_cancelled, on_cancel }
+    Completion { context: Arc::into_raw(state).cast_mut().cast(), done, is_cancelled, on_cancel, done_file }
+}
+
+unsafe extern "C" fn done_file(context: *mut c_void, json: Buffer, file: FileBody) {
+    // SAFETY: as in `done`, in place of which it is called.
+    let state = unsafe { Arc::from_raw(context.cast_const().cast::<CallState>()) };
+    state.finish(Answer::with_file(&json, file));
 }
 
 unsafe extern "C" fn done(context: *mut c_void, reply: u32, json: Buffer, attachment: Buffer) {

@@ -5,8 +5,10 @@ use super::clock::{ManualClock, Timers};
 use super::job::Job;
 use crate::abi::{ABI_VERSION, Buffer, CallDone, Hook, HostTable, PluginTable, REPLY_ERROR, REPLY_OK, Slice};
 use crate::envelope::Envelope;
-use crate::{Level, NodeFacts, PeerId, ProviderError};
+use crate::{Level, NodeFacts, ProviderError, signature};
 use parking_lot::{Condvar, Mutex, RwLock};
+use ring::digest::{SHA256, digest};
+use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::ffi::c_void;
@@ -77,11 +79,14 @@ struct Collected {
 impl FakeHost {
     /// Made for ever: the ABI lets a provider call its host until the process ends.
     pub(super) fn leak(clock: ManualClock, data_dir: &Path) -> &'static FakeHost {
+        let public_key = public_key();
         let facts = NodeFacts {
-            peer_id: PeerId::from_hash([0x11; 16]),
+            peer_id: signature::peer_id(&public_key),
             ip: "127.0.0.1".to_owned(),
             port: 9000,
             data_dir: data_dir.to_owned(),
+            node_dir: data_dir.to_owned(),
+            public_key,
             lib_dir: build_folder(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
         };
@@ -109,7 +114,9 @@ impl FakeHost {
             log_enabled,
             spawn_blocking,
             run_after,
-            reserved: [std::ptr::null(); 8],
+            secret,
+            sign,
+            reserved: [std::ptr::null(); 6],
         });
         host
     }
@@ -312,4 +319,31 @@ unsafe extern "C" fn run_after(context: *mut c_void, delay_milliseconds: u64, jo
     let due = host.clock.elapsed().saturating_add(Duration::from_millis(delay_milliseconds));
     let refused = host.timers.lock().add(due, Job::new(job));
     drop(refused);
+}
+
+/// The key of the fake node: the same in every test, so that a provider which is started again finds what it has signed.
+fn key_pair() -> Ed25519KeyPair {
+    Ed25519KeyPair::from_seed_unchecked(&[0x11; 32]).expect("any 32 bytes are a private key")
+}
+
+fn public_key() -> [u8; 32] {
+    let mut key = [0; 32];
+    key.copy_from_slice(key_pair().public_key().as_ref());
+    key
+}
+
+unsafe extern "C" fn secret(_this: *mut c_void, label: Slice, secret: *mut u8) {
+    // SAFETY: the slice lives until this returns.
+    let label = unsafe { label.bytes() };
+    let hash = digest(&SHA256, &[b"secret of the fake node\0", label].concat());
+    // SAFETY: the plugin gives room for 32 bytes.
+    unsafe { std::ptr::copy_nonoverlapping(hash.as_ref().as_ptr(), secret, 32) }
+}
+
+unsafe extern "C" fn sign(_this: *mut c_void, label: Slice, message: Slice, place: *mut u8) {
+    // SAFETY: the slices live until this returns.
+    let (label, message) = unsafe { (label.text(), message.bytes()) };
+    let signed = key_pair().sign(&signature::signed_bytes(label, message));
+    // SAFETY: the plugin gives room for 64 bytes, which is what a signature has.
+    unsafe { std::ptr::copy_nonoverlapping(signed.as_ref().as_ptr(), place, 64) }
 }

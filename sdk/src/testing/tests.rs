@@ -353,7 +353,12 @@ mod by_hand {
     }
 
     unsafe extern "C" fn handle(_instance: *mut c_void, _call: *mut Call, reply: *mut CallReply) -> u32 {
-        let answer = CallReply { reply: REPLY_OK, json: buffer(r#"{"type":"OK"}"#), attachment: buffer("attached") };
+        let answer = CallReply {
+            reply: REPLY_OK,
+            json: buffer(r#"{"type":"OK"}"#),
+            attachment: buffer("attached"),
+            ..CallReply::EMPTY
+        };
         // SAFETY: the host passes a place for the reply.
         unsafe { *reply = answer };
         ANSWERED

@@ -128,10 +128,7 @@ fn take_in(data_dir: &DataDir, text: &str, passphrase: &str, replace: bool) -> a
     let peer_id = public.peer_id();
     let mut done = Done { peer_id, has_pool: false, kept: Vec::new(), note: None };
     match Present::in_folder(folder) {
-        Present::Nothing => {
-            done.kept.extend(keep_pool(folder, "unknown")?);
-            Identity::replace(folder, imported.key)?;
-        }
+        Present::Nothing => {}
         // Its pool may be newer than that of the file.
         Present::Key(present) if present == peer_id => {}
         other if !replace => bail!(
@@ -139,14 +136,9 @@ fn take_in(data_dir: &DataDir, text: &str, passphrase: &str, replace: bool) -> a
             folder.display(),
             other.words()
         ),
-        other => {
-            let former = other.short();
-            // First, since a node does not start with the membership of another.
-            done.kept.extend(keep_pool(folder, &former)?);
-            Identity::replace(folder, imported.key)?;
-            done.kept.push(folder.join(format!("identity.{former}.key")));
-        }
+        _ => {}
     }
+    done.kept = replace_identity(folder, imported.key)?;
     match imported.membership {
         Some(membership) if Pool::portable(folder).is_none() => {
             if let Err(error) = Pool::import(folder, &membership, &public) {
@@ -157,6 +149,26 @@ fn take_in(data_dir: &DataDir, text: &str, passphrase: &str, replace: bool) -> a
     }
     done.has_pool = Pool::portable(folder).is_some();
     Ok(done)
+}
+
+/// Makes a key the identity of a data directory, and says where that which was there is now.
+pub(in crate::commands) fn replace_identity(folder: &Path, key: KeyPair) -> anyhow::Result<Vec<PathBuf>> {
+    let mut kept = Vec::new();
+    match Present::in_folder(folder) {
+        Present::Key(present) if present == key.public().peer_id() => {}
+        Present::Nothing => {
+            kept.extend(keep_pool(folder, "unknown")?);
+            Identity::replace(folder, key)?;
+        }
+        other => {
+            let former = other.short();
+            // First, since a node does not start with the membership of another.
+            kept.extend(keep_pool(folder, &former)?);
+            Identity::replace(folder, key)?;
+            kept.push(folder.join(format!("identity.{former}.key")));
+        }
+    }
+    Ok(kept)
 }
 
 /// The identity that a data directory has before an import.

@@ -1,0 +1,430 @@
+//! One function a message: decode, find its lane, make the reply on a blocking thread.
+
+use crate::error::DiskError;
+use crate::store::{Store, Upload, copy};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use potluck_sdk::files::{BlockHashes, FileName, NewFile, Sha256, to_hex};
+use potluck_sdk::message::ATTACHMENT_BYTES_MAX;
+use potluck_sdk::message::disk::{
+    ChunkPut, DeleteFile, Encoding, FileDeleted, FileEntry, FileList, FilePut, FileResponse, FileStat, GetFile,
+    GetFileChunk, LISTED_FILES_MAX, ListFiles, PutFile, PutFileChunk, StatFile,
+};
+use potluck_sdk::message::to_json;
+use potluck_sdk::{Caller, PeerId, PendingReply, ProviderError, Reply, Request};
+use std::fs::File;
+use std::io::{self, Write};
+use std::ops::Bound;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const LIST_LIMIT_DEFAULT: usize = 100;
+
+/// Answers one message.
+pub(crate) fn answer(store: &Arc<Store>, request: Request<'_>, reply: Reply<'_>) {
+    store.operation_count.fetch_add(1, Ordering::Relaxed);
+    let started = match request.message_type {
+        "LIST_FILES" => return reply.result(list(store, request)),
+        "PUT_FILE" => put(store, request),
+        "PUT_FILE_CHUNK" => put_chunk(store, request),
+        "GET_FILE" => get(request),
+        "GET_FILE_CHUNK" => get_chunk(request),
+        "DELETE_FILE" => delete(request),
+        "STAT_FILE" => stat(request),
+        other => Err(ProviderError::new(ProviderError::NO_PROVIDER, format!("disk does not answer {other}"))),
+    };
+    let work = match started {
+        Ok(work) => work,
+        Err(error) => return reply.error(&error),
+    };
+    let (store, reply) = (Arc::clone(store), reply.later());
+    let (lanes, host) = (store.lanes.clone(), store.host);
+    // The reply goes along in a cell, so that it is still here when there is no room for the work.
+    let cell = Arc::new(parking_lot::Mutex::new(Some(reply)));
+    let inner = Arc::clone(&cell);
+    let queued = lanes.run(host, &work.lane, work.bytes, move || {
+        let reply = inner.lock().take();
+        if let Some(reply) = reply {
+            (work.run)(&store, reply);
+        }
+    });
+    if let Err(error) = queued
+        && let Some(reply) = cell.lock().take()
+    {
+        reply.error(&error.into());
+    }
+}
+
+type Run = Box<dyn FnOnce(&Store, PendingReply) + Send>;
+
+/// What is done on a blocking thread.
+struct Work {
+    lane: String,
+    bytes: usize,
+    run: Run,
+}
+
+impl Work {
+    fn new(lane: String, bytes: usize, run: impl FnOnce(&Store, PendingReply) + Send + 'static) -> Work {
+        Work { lane, bytes, run: Box::new(run) }
+    }
+
+    /// Reading waits for nobody.
+    fn unordered(run: impl FnOnce(&Store, PendingReply) + Send + 'static) -> Work {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Work::new(format!("/{}", NEXT.fetch_add(1, Ordering::Relaxed)), 0, run)
+    }
+}
+
+type Started = Result<Work, ProviderError>;
+
+/// The node whose file it will be; nobody for this node's user and providers.
+fn owner(caller: Caller<'_>) -> Result<Option<PeerId>, ProviderError> {
+    match caller {
+        Caller::Member(id) | Caller::Task(id) => {
+            id.parse().map(Some).map_err(|_| ProviderError::new(ProviderError::FORBIDDEN, "the sender has no peer id"))
+        }
+        Caller::Local | Caller::Plugin(_) | Caller::Web(_) => Ok(None),
+    }
+}
+
+fn name(text: Option<&str>, operation: &'static str) -> Result<FileName, DiskError> {
+    let text = text.filter(|text| !text.is_empty()).ok_or(DiskError::FilenameRequired(operation))?;
+    FileName::try_from(text).map_err(|error| DiskError::Name(operation, error))
+}
+
+fn decode(data: Option<&str>, attachment: &[u8]) -> Result<Option<Vec<u8>>, DiskError> {
+    match data {
+        Some(data) => STANDARD.decode(data).map(Some).map_err(|_| DiskError::Base64),
+        None if attachment.is_empty() => Ok(None),
+        None => Ok(Some(attachment.to_vec())),
+    }
+}
+
+fn send<T: serde::Serialize>(reply: PendingReply, result: Result<T, DiskError>) {
+    match result {
+        Ok(body) => reply.send(&body),
+        Err(error) => reply.error(&error.into()),
+    }
+}
+
+fn put(store: &Store, request: Request<'_>) -> Started {
+    let message: PutFile<'_> = request.parse()?;
+    let name = name(message.filename.as_deref(), "PUT_FILE")?;
+    let owner = owner(request.caller)?;
+    let sha256 = message.sha256.map(|text| text.into_owned());
+    if let Some(path) = request.spooled {
+        let file = File::open(path).map_err(|error| DiskError::Io("PUT_FILE", error))?;
+        return Ok(Work::new(name.to_string(), 0, move |store, reply| {
+            let size = file.metadata().map(|metadata| metadata.len()).map_err(|error| DiskError::Io("PUT_FILE", error));
+            let stored = size.and_then(|size| store.put(&name, owner, size, sha256.as_deref(), &file));
+            send(reply, stored.map(|(size, sha256)| FilePut::new(name.to_string(), size, sha256)));
+        }));
+    }
+    let announced = message.data.as_deref().map_or(0, |data| data.len() as u64 / 4 * 3);
+    if announced > store.config.file_bytes_max.saturating_add(2) {
+        return Err(DiskError::TooLarge(store.config.file_bytes_max).into());
+    }
+    let data = decode(message.data.as_deref(), request.attachment)?.ok_or(DiskError::DataRequired("PUT_FILE"))?;
+    Ok(Work::new(name.to_string(), data.len(), move |store, reply| {
+        let stored = store.put(&name, owner, data.len() as u64, sha256.as_deref(), data.as_slice());
+        send(reply, stored.map(|(size, sha256)| FilePut::new(name.to_string(), size, sha256)));
+    }))
+}
+
+/// A chunk of an upload, decoded.
+struct Chunk {
+    name: FileName,
+    owner: Option<PeerId>,
+    upload: String,
+    key: String,
+    offset: u64,
+    size: Option<u64>,
+    data: Vec<u8>,
+    is_final: bool,
+    sha256: Option<String>,
+    abort: bool,
+}
+
+fn put_chunk(_store: &Store, request: Request<'_>) -> Started {
+    let message: PutFileChunk<'_> = request.parse()?;
+    let name = name(message.filename.as_deref(), "PUT_FILE_CHUNK")?;
+    let owner = owner(request.caller)?;
+    let upload = message.upload.unwrap_or_default().into_owned();
+    let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    if upload.is_empty() || upload.len() > 64 || !upload.bytes().all(is_fine) {
+        return Err(DiskError::UploadName.into());
+    }
+    let data = decode(message.data.as_deref(), request.attachment)?.unwrap_or_default();
+    if data.len() as u64 > ATTACHMENT_BYTES_MAX {
+        return Err(DiskError::TooLarge(ATTACHMENT_BYTES_MAX).into());
+    }
+    let owner_text = owner.map_or(String::new(), |owner| owner.to_string());
+    let text = format!("{owner_text}\0{upload}\0{name}");
+    let key = to_hex(ring::digest::digest(&ring::digest::SHA256, text.as_bytes()).as_ref());
+    let chunk = Chunk {
+        owner,
+        upload,
+        key,
+        offset: message.offset,
+        size: message.size,
+        data,
+        is_final: message.is_final,
+        sha256: message.sha256.map(|text| text.into_owned()),
+        abort: message.abort,
+        name,
+    };
+    Ok(Work::new(chunk.name.to_string(), chunk.data.len(), move |store, reply| send(reply, store_chunk(store, chunk))))
+}
+
+fn store_chunk(store: &Store, chunk: Chunk) -> Result<ChunkPut, DiskError> {
+    let io = |error| DiskError::Io("PUT_FILE_CHUNK", error);
+    let mut part = store.folder.unfinished(&chunk.key).map_err(io)?;
+    let received = part.file().metadata().map_err(io)?.len();
+    let state = |received_bytes, stored, sha256: Option<String>| ChunkPut {
+        status: "OK".to_owned(),
+        operation: "PUT_FILE_CHUNK".to_owned(),
+        filename: chunk.name.to_string(),
+        upload: chunk.upload.clone(),
+        received_bytes,
+        stored,
+        complete: sha256.is_some(),
+        sha256,
+    };
+    if chunk.abort {
+        end_upload(store, &chunk.key);
+        return Ok(state(0, false, None));
+    }
+    if chunk.offset != received {
+        if received > 0 {
+            part.keep().map_err(io)?;
+        }
+        return Ok(state(received, false, None));
+    }
+    let total = received + chunk.data.len() as u64;
+    if let Err(error) = reserve_upload(store, &chunk, total.max(chunk.size.unwrap_or(0))) {
+        if received > 0 {
+            part.keep().map_err(io)?;
+        }
+        return Err(error);
+    }
+    if let Err(error) = part.file().write_all(&chunk.data) {
+        // What was written of the piece is taken back, so that the sender can go on from where it was.
+        if part.file().set_len(received).is_ok() {
+            let _ = part.keep();
+        }
+        return Err(io(error));
+    }
+    if !chunk.is_final {
+        part.keep().map_err(io)?;
+        return Ok(state(total, true, None));
+    }
+    let finished = finish_upload(store, &chunk, part, total);
+    end_upload(store, &chunk.key);
+    finished.map(|(size, sha256)| state(size, true, Some(sha256)))
+}
+
+fn finish_upload(store: &Store, chunk: &Chunk, mut part: NewFile, total: u64) -> Result<(u64, String), DiskError> {
+    if chunk.size.is_some_and(|size| size != total) {
+        return Err(DiskError::SizeMismatch(total));
+    }
+    let sha256 = hash(part.file()).map_err(|error| DiskError::Io("PUT_FILE_CHUNK", error))?;
+    store.finish(part, &chunk.name, chunk.owner, total, sha256, chunk.sha256.as_deref())
+}
+
+fn reserve_upload(store: &Store, chunk: &Chunk, size: u64) -> Result<(), DiskError> {
+    let mut uploads = store.uploads.lock();
+    let old = uploads.get(&chunk.key).map(|upload| upload.reserved_bytes);
+    if old.is_none() && uploads.len() >= store.config.uploads_max {
+        return Err(DiskError::UploadsFull(uploads.len()));
+    }
+    let mut index = store.index.lock();
+    if let Some(old) = old {
+        index.release(chunk.owner, old);
+    }
+    let size = size.max(old.unwrap_or(0));
+    if let Err(error) = index.reserve(&store.config, &chunk.name, chunk.owner, size) {
+        uploads.remove(&chunk.key);
+        return Err(error);
+    }
+    uploads.insert(chunk.key.clone(), Upload { owner: chunk.owner, reserved_bytes: size });
+    Ok(())
+}
+
+fn end_upload(store: &Store, key: &str) {
+    if let Some(upload) = store.uploads.lock().remove(key) {
+        store.index.lock().release(upload.owner, upload.reserved_bytes);
+    }
+}
+
+/// SHA-256 of a whole file, wherever it is read just now.
+fn hash(file: &File) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    copy(At { file, offset: 0 }, |piece| {
+        hash.update(piece);
+        Ok(())
+    })?;
+    Ok(hash.finish())
+}
+
+/// Reads an open file from the beginning on, without moving its position.
+struct At<'a> {
+    file: &'a File,
+    offset: u64,
+}
+
+impl io::Read for At<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.offset)?;
+        self.offset += count as u64;
+        Ok(count)
+    }
+}
+
+fn get(request: Request<'_>) -> Started {
+    let message: GetFile<'_> = request.parse()?;
+    let name = name(message.filename.as_deref(), "GET_FILE")?;
+    let is_raw = message.encoding == Encoding::Raw;
+    let is_local = matches!(request.caller, Caller::Local);
+    Ok(Work::unordered(move |store, reply| match store.open_file(&name) {
+        Ok(Some((file, entry))) => {
+            if entry.size > ATTACHMENT_BYTES_MAX && (is_raw || !is_local) {
+                return reply.error(&DiskError::UseChunks.into());
+            }
+            let length = entry.size;
+            respond(reply, file, entry, None, 0, length, is_raw);
+        }
+        other => send(reply, other.map(|_| missing(&name))),
+    }))
+}
+
+fn get_chunk(request: Request<'_>) -> Started {
+    let message: GetFileChunk<'_> = request.parse()?;
+    let name = name(message.filename.as_deref(), "GET_FILE_CHUNK")?;
+    let is_raw = message.encoding == Encoding::Raw;
+    let (offset, length) = (message.offset, message.length.unwrap_or(ATTACHMENT_BYTES_MAX).min(ATTACHMENT_BYTES_MAX));
+    let expected = message.sha256.map(|text| text.into_owned());
+    Ok(Work::unordered(move |store, reply| match store.open_file(&name) {
+        Ok(Some((file, entry))) => {
+            let same = |known: &str| expected.as_deref().is_none_or(|expected| expected.eq_ignore_ascii_case(known));
+            if entry.sha256.as_deref().is_some_and(|known| !same(known)) {
+                return reply.error(&DiskError::Changed.into());
+            }
+            let length = entry.size.saturating_sub(offset).min(length);
+            respond(reply, file, entry, Some(offset), offset, length, is_raw);
+        }
+        other => send(reply, other.map(|_| missing(&name))),
+    }))
+}
+
+fn missing(name: &FileName) -> FileResponse {
+    FileResponse { filename: name.to_string(), ..FileResponse::default() }
+}
+
+fn respond(
+    reply: PendingReply,
+    file: File,
+    entry: FileEntry,
+    told_offset: Option<u64>,
+    offset: u64,
+    length: u64,
+    is_raw: bool,
+) {
+    let response = FileResponse {
+        filename: entry.filename,
+        found: true,
+        size: Some(entry.size),
+        sha256: entry.sha256,
+        offset: told_offset,
+        data: None,
+    };
+    let json = to_json(&response).into_bytes();
+    if !is_raw {
+        return reply.send_file(json, "data", file, offset, length);
+    }
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+    match file.read_exact_at(&mut bytes, offset) {
+        Ok(()) => reply.send_with_attachment(json, bytes),
+        Err(error) => reply.error(&DiskError::Io("GET_FILE", error).into()),
+    }
+}
+
+fn delete(request: Request<'_>) -> Started {
+    let message: DeleteFile<'_> = request.parse()?;
+    let name = name(message.filename.as_deref(), "DELETE_FILE")?;
+    let owner = owner(request.caller)?;
+    Ok(Work::new(name.to_string(), 0, move |store, reply| {
+        let deleted = store.delete(&name, owner);
+        send(
+            reply,
+            deleted.map(|deleted| FileDeleted { status: "OK".to_owned(), filename: name.to_string(), deleted }),
+        );
+    }))
+}
+
+fn list(store: &Store, request: Request<'_>) -> Result<FileList, ProviderError> {
+    let message: ListFiles<'_> = request.parse()?;
+    let prefix = message.prefix.unwrap_or_default();
+    let limit = message.limit.unwrap_or(LIST_LIMIT_DEFAULT).clamp(1, LISTED_FILES_MAX);
+    let index = store.index.lock();
+    let begin = match message.after.as_deref() {
+        Some(after) if after >= &*prefix => Bound::Excluded(after),
+        _ => Bound::Included(&*prefix),
+    };
+    let matching = index.files.range::<str, _>((begin, Bound::Unbounded));
+    let mut matching = matching.take_while(|(name, _)| name.starts_with(&*prefix));
+    let files: Vec<FileEntry> = matching
+        .by_ref()
+        .take(limit)
+        .map(|(name, entry)| FileEntry {
+            filename: name.clone(),
+            size: entry.size,
+            sha256: entry.sha256.clone(),
+            modified_unix_seconds: entry.modified_unix_seconds,
+            owner: entry.owner,
+        })
+        .collect();
+    let next = if matching.next().is_some() { files.last().map(|file| file.filename.clone()) } else { None };
+    Ok(FileList {
+        status: "OK".to_owned(),
+        files,
+        next,
+        file_count: index.files.len(),
+        total_bytes: index.stored_bytes,
+    })
+}
+
+fn stat(request: Request<'_>) -> Started {
+    let message: StatFile<'_> = request.parse()?;
+    let name = name(message.filename.as_deref(), "STAT_FILE")?;
+    let block_hashes = message.block_hashes;
+    Ok(Work::unordered(move |store, reply| {
+        match store.open_file(&name).and_then(|found| describe(&name, found, block_hashes)) {
+            Ok((stat, hashes)) => reply.send_with_attachment(to_json(&stat).into_bytes(), hashes),
+            Err(error) => reply.error(&error.into()),
+        }
+    }))
+}
+
+fn describe(
+    name: &FileName,
+    found: Option<(File, FileEntry)>,
+    block_hashes: bool,
+) -> Result<(FileStat, Vec<u8>), DiskError> {
+    let io = |error| DiskError::Io("STAT_FILE", error);
+    let mut stat = FileStat { status: "OK".to_owned(), filename: name.to_string(), ..FileStat::default() };
+    let Some((file, mut entry)) = found else { return Ok((stat, Vec::new())) };
+    if entry.sha256.is_none() {
+        entry.sha256 = Some(hash(&file).map_err(io)?);
+    }
+    let mut bytes = Vec::new();
+    if block_hashes {
+        let hashes = BlockHashes::read(entry.size, At { file: &file, offset: 0 }).map_err(io)?;
+        stat.block_bytes = Some(hashes.block_bytes());
+        bytes = hashes.to_bytes();
+    }
+    stat.found = true;
+    stat.file = Some(entry);
+    Ok((stat, bytes))
+}

@@ -1,0 +1,102 @@
+//! Which files there are, whose they are, and what still fits.
+
+use crate::config::DiskConfig;
+use crate::error::DiskError;
+use potluck_sdk::PeerId;
+use potluck_sdk::files::{FileName, NameIndex, NameKey};
+use std::collections::{BTreeMap, HashMap};
+
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) size: u64,
+    pub(crate) sha256: Option<String>,
+    pub(crate) owner: Option<PeerId>,
+    pub(crate) modified_unix_seconds: u64,
+}
+
+#[derive(Default)]
+pub(crate) struct Index {
+    pub(crate) files: BTreeMap<String, Entry>,
+    names: NameIndex,
+    /// Bytes of each owner, with what is reserved.
+    bytes: HashMap<Option<PeerId>, u64>,
+    pub(crate) stored_bytes: u64,
+    reserved_bytes: u64,
+    reserved_files: usize,
+}
+
+impl Index {
+    /// Whether `caller` may write that name; the node's user may always.
+    pub(crate) fn check_owner(&self, name: &FileName, caller: Option<PeerId>) -> Result<(), DiskError> {
+        match self.files.get(name.as_str()) {
+            Some(entry) if caller.is_some() && entry.owner != caller => Err(DiskError::NotOwner),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks everything that could forbid a file, and keeps room for it.
+    pub(crate) fn reserve(
+        &mut self,
+        config: &DiskConfig,
+        name: &FileName,
+        owner: Option<PeerId>,
+        size: u64,
+    ) -> Result<(), DiskError> {
+        if size > config.file_bytes_max {
+            return Err(DiskError::TooLarge(config.file_bytes_max));
+        }
+        self.check_owner(name, owner)?;
+        self.names.check(name, &NameKey::new(name))?;
+        let old = self.files.get(name.as_str());
+        if old.is_none() && self.files.len() + self.reserved_files >= config.files_max {
+            return Err(DiskError::FilesFull(config.files_max));
+        }
+        let freed = old.map_or(0, |old| old.size);
+        let total = self.stored_bytes.saturating_add(self.reserved_bytes).saturating_add(size);
+        if total.saturating_sub(freed) > config.capacity_bytes {
+            return Err(DiskError::Quota { bytes: config.capacity_bytes, key: "capacity_bytes" });
+        }
+        let own = self.bytes.get(&owner).copied().unwrap_or(0).saturating_add(size);
+        let own_freed = if old.is_some_and(|old| old.owner == owner) { freed } else { 0 };
+        if owner.is_some() && own.saturating_sub(own_freed) > config.peer_bytes_max {
+            return Err(DiskError::Quota { bytes: config.peer_bytes_max, key: "peer_bytes_max" });
+        }
+        self.reserved_bytes += size;
+        self.reserved_files += 1;
+        *self.bytes.entry(owner).or_default() += size;
+        Ok(())
+    }
+
+    /// Gives back what [`Index::reserve`] kept.
+    pub(crate) fn release(&mut self, owner: Option<PeerId>, size: u64) {
+        self.reserved_bytes = self.reserved_bytes.saturating_sub(size);
+        self.reserved_files = self.reserved_files.saturating_sub(1);
+        self.subtract(owner, size);
+    }
+
+    /// A file is there now. One that came from outside under a conflicting name is listed all the same.
+    pub(crate) fn insert(&mut self, name: &FileName, entry: Entry) {
+        self.remove(name);
+        let _ = self.names.insert(name);
+        self.stored_bytes += entry.size;
+        *self.bytes.entry(entry.owner).or_default() += entry.size;
+        self.files.insert(name.as_str().to_owned(), entry);
+    }
+
+    pub(crate) fn remove(&mut self, name: &FileName) -> Option<Entry> {
+        let entry = self.files.remove(name.as_str())?;
+        self.names.remove(name);
+        self.stored_bytes = self.stored_bytes.saturating_sub(entry.size);
+        self.subtract(entry.owner, entry.size);
+        Some(entry)
+    }
+
+    fn subtract(&mut self, owner: Option<PeerId>, size: u64) {
+        if let Some(bytes) = self.bytes.get_mut(&owner) {
+            *bytes = bytes.saturating_sub(size);
+            if *bytes == 0 {
+                self.bytes.remove(&owner);
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The provider through its real table, as a node calls it.
+#![allow(clippy::unwrap_used, reason = "a helper that fails, fails its test")]
+
+use potluck_sdk::Caller;
+use potluck_sdk::testing::Harness;
+use provider_disk::Disk;
+use serde_json::{Value, json};
+
+const PEER: &str = "5f0c6b1e-0000-8000-8000-000000000000";
+
+fn node_with(config: Value) -> Harness {
+    let node = Harness::start::<Disk>(config).unwrap();
+    node.answer("REGISTER_FILE", |_| json!({"type": "STATUS", "status": "OK", "file_count": 1}));
+    node.answer("UNREGISTER_FILE", |_| json!({"type": "STATUS", "status": "OK", "file_count": 0}));
+    node
+}
+
+fn put(node: &Harness, name: &str, data: &str) -> Value {
+    node.call(json!({"type": "PUT_FILE", "filename": name, "data": data})).unwrap()
+}
+
+#[test]
+fn a_file_comes_back_as_it_was_put() {
+    let node = node_with(json!({}));
+    assert_eq!(put(&node, "a/b.txt", "aGVsbG8=")["size"], 5);
+    let got = node.call(json!({"type": "GET_FILE", "filename": "a/b.txt"})).unwrap();
+    assert_eq!((&got["data"], &got["found"], &got["size"]), (&json!("aGVsbG8="), &json!(true), &json!(5)));
+    assert_eq!(node.call(json!({"type": "GET_FILE", "filename": "b.txt"})).unwrap()["found"], false);
+    assert_eq!(put(&node, "empty", "")["size"], 0);
+    let list = node.call(json!({"type": "LIST_FILES"})).unwrap();
+    assert_eq!((&list["file_count"], &list["files"][0]["filename"]), (&json!(2), &json!("a/b.txt")));
+    assert_eq!(node.status()["storage"]["total_size"], 5);
+    let delete = json!({"type": "DELETE_FILE", "filename": "a/b.txt"});
+    assert_eq!(node.call(&delete).unwrap()["deleted"], true);
+    assert_eq!(node.call(&delete).unwrap()["deleted"], false);
+}
+
+#[test]
+fn names_that_leave_the_folder_and_broken_base64_are_refused() {
+    let node = node_with(json!({}));
+    let refused = |name: &str, data: &str| {
+        node.call(json!({"type": "PUT_FILE", "filename": name, "data": data})).unwrap_err().code
+    };
+    assert_eq!(refused("../x", "YQ=="), "invalid_name");
+    assert_eq!(refused("/x", "YQ=="), "invalid_name");
+    assert_eq!(refused("x", "Y!Q=="), "invalid_message");
+    put(&node, "Report", "YQ==");
+    assert_eq!(refused("report", "YQ=="), "name_conflict");
+}
+
+#[test]
+fn only_the_owner_and_the_user_change_a_file_and_quotas_hold() {
+    let node = node_with(json!({"peer_bytes_max": 4, "capacity_bytes": 6, "file_bytes_max": 5}));
+    let as_peer = |json: Value| node.message(json).caller(Caller::Member(PEER)).call();
+    put(&node, "mine", "YQ==");
+    let message = json!({"type": "PUT_FILE", "filename": "mine", "data": "Yg=="});
+    assert_eq!(as_peer(message).unwrap_err().code, "forbidden");
+    let message = json!({"type": "DELETE_FILE", "filename": "mine"});
+    assert_eq!(as_peer(message).unwrap_err().code, "forbidden");
+    as_peer(json!({"type": "PUT_FILE", "filename": "theirs", "data": "YWJj"})).unwrap();
+    let more = json!({"type": "PUT_FILE", "filename": "more", "data": "YWI="});
+    assert_eq!(as_peer(more).unwrap_err().code, "limit_reached");
+    let large = json!({"type": "PUT_FILE", "filename": "large", "data": "YWJjZGVm"});
+    assert_eq!(node.call(large).unwrap_err().message, "File too large (max 5 bytes)");
+}
+
+#[test]
+fn an_upload_goes_on_where_it_ended_and_is_checked() {
+    let node = node_with(json!({}));
+    let chunk = |offset: u64, data: &str, is_final: bool, sha256: Value| {
+        node.call(json!({"type": "PUT_FILE_CHUNK", "filename": "f", "upload": "u", "offset": offset, "data": data,
+            "final": is_final, "sha256": sha256}))
+    };
+    assert_eq!(chunk(0, "YWI=", false, Value::Null).unwrap()["received_bytes"], 2);
+    let wrong = chunk(7, "Yw==", false, Value::Null).unwrap();
+    assert_eq!((&wrong["received_bytes"], &wrong["stored"]), (&json!(2), &json!(false)));
+    let sha256 = json!("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    assert_eq!(chunk(2, "Yw==", true, sha256.clone()).unwrap()["complete"], true);
+    let piece = node.call(json!({"type": "GET_FILE_CHUNK", "filename": "f", "offset": 1, "length": 1})).unwrap();
+    assert_eq!((&piece["data"], &piece["sha256"]), (&json!("Yg=="), &sha256));
+    assert_eq!(chunk(0, "eA==", true, sha256).unwrap_err().code, "hash_mismatch");
+    assert_eq!(chunk(0, "eA==", false, Value::Null).unwrap()["received_bytes"], 1, "the upload was thrown away");
+    let stat = node.call(json!({"type": "STAT_FILE", "filename": "f", "block_hashes": true})).unwrap();
+    assert_eq!((&stat["size"], &stat["block_bytes"]), (&json!(3), &json!(1 << 20)));
+}
