@@ -104,22 +104,26 @@ pub(crate) enum Command {
     Files(FilesArgs),
     /// Remove a file from the node
     DelFile(FileNameArgs),
+    // No plugin answers what is hidden here: the provider of owned files and the tracker's list of files are to come.
     /// Show which peers of the pool have a file
+    #[command(hide = true)]
     FindFile(FileNameArgs),
     /// Download a file to the node, from all peers that have it
-    #[command(after_help = help::FETCH_HELP)]
+    #[command(after_help = help::FETCH_HELP, hide = true)]
     Fetch(FetchArgs),
     /// Store a file on other peers, encrypted, so that nobody but you can read it
-    #[command(after_help = help::UPLOAD_HELP)]
+    #[command(after_help = help::UPLOAD_HELP, hide = true)]
     Upload(UploadArgs),
     /// Bring back a file that was stored with `upload`
-    #[command(after_help = help::DOWNLOAD_HELP)]
+    #[command(after_help = help::DOWNLOAD_HELP, hide = true)]
     Download(DownloadArgs),
     /// List the files that were stored with `upload`
+    #[command(hide = true)]
     Owned,
     /// Delete a file that was stored with `upload`, from all peers that keep it
+    #[command(hide = true)]
     DeleteOwned(OwnedNameArgs),
-    /// Keep this node and its owned files through the loss of the machine
+    /// Keep this node through the loss of the machine
     #[command(after_help = help::RECOVERY_HELP)]
     Recovery(RecoveryArgs),
     /// Show how a node fares

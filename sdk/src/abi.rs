@@ -1,4 +1,4 @@
-//! The C ABI between the host and a plugin library, version 1.
+//! The C ABI between the host and a plugin library, version 2.
 //!
 //! A plugin exports one symbol, [`ENTRY_SYMBOL`], a function without arguments that returns a pointer to a
 //! [`PluginTable`]. The host reads `magic`, `abi_version` and `struct_size` first and touches nothing else until they
@@ -31,7 +31,10 @@ pub(crate) mod export;
 /// First field of every [`PluginTable`]: the bytes `POTLUCK\0`, read as a little-endian number.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"POTLUCK\0");
 /// Version of the layout in this file. A host refuses a plugin of another version.
-pub const ABI_VERSION: u32 = 1;
+///
+/// * 1: the first.
+/// * 2: a declaration says when it holds and whether `data` may be spooled; a reply may come from a file; `secret`, `sign`.
+pub const ABI_VERSION: u32 = 2;
 /// The one symbol that a plugin library exports.
 pub const ENTRY_SYMBOL: &str = "potluck_plugin";
 

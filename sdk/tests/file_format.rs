@@ -1,20 +1,14 @@
 //! The text of the messages about files, frozen: a change here is a change of the protocol.
 #![allow(clippy::unwrap_used, reason = "a helper that fails, fails its test")]
 
+#[path = "support/golden.rs"]
+mod golden;
+
+use golden::golden;
 use potluck_sdk::PeerId;
 use potluck_sdk::message::disk::*;
 use potluck_sdk::message::owned_files::*;
-use potluck_sdk::message::to_json;
 use potluck_sdk::message::tracker::TrackerSession;
-use serde::{Deserialize, Serialize};
-
-/// The example is written as `text`, and `text` is read and written again unchanged.
-#[track_caller]
-fn golden<'a, T: Serialize + Deserialize<'a>>(example: &T, text: &'a str) {
-    assert_eq!(to_json(example), text);
-    let read: T = serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-    assert_eq!(to_json(&read), text, "after reading it back");
-}
 
 fn id() -> PeerId {
     PeerId::from_hash([0xab; 16])

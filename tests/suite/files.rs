@@ -1,5 +1,7 @@
 //! Shared files through the built node: put, get, list, delete, resumed transfers, and what is refused.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use potluck_tests::*;
 use serde_json::{Value, json};
 use std::fs;
@@ -59,6 +61,26 @@ fn a_file_survives_a_kill_with_its_name_in_any_script() {
     assert_eq!(node.call(json!({"type": "DELETE_FILE", "filename": "a/b/c/d"}))["deleted"], true);
     assert_eq!(node.call(json!({"type": "DELETE_FILE", "filename": "a/b/c/d"}))["deleted"], false);
     assert_eq!(node.call(json!({"type": "GET_FILE", "filename": "a/b/c/d"}))["found"], false);
+}
+
+#[test]
+fn a_client_of_the_original_system_stores_and_reads_100_mb_in_one_message() {
+    let node = node_with("");
+    let bytes = content(100 << 20);
+    let message = format!(r#"{{"type":"PUT_FILE","filename":"large","data":"{}"}}"#, STANDARD.encode(&bytes));
+    let reply = node.call_raw(&message);
+    assert!(reply.contains(r#""status":"OK""#) && reply.contains(r#""size":104857600"#), "{reply}");
+    let reply = node.call(json!({"type": "GET_FILE", "filename": "large"}));
+    assert!(STANDARD.decode(reply["data"].as_str().unwrap()).unwrap() == bytes);
+    let peak = status_line(node.pid(), "VmHWM").trim_end_matches(" kB").parse::<u64>().unwrap();
+    assert!(peak < 100 << 10, "the node held {peak} kB");
+    let one_more = format!(
+        r#"{{"type":"PUT_FILE","filename":"larger","data":"{}"}}"#,
+        STANDARD.encode([&bytes[..], b"x"].concat())
+    );
+    let refused: Value = serde_json::from_str(&node.call_raw(&one_more)).unwrap();
+    assert_eq!(refused["error"], "File too large (max 104857600 bytes)", "{refused}");
+    assert_eq!(node.call(json!({"type": "LIST_FILES"}))["file_count"], 1);
 }
 
 #[test]

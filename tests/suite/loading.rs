@@ -173,7 +173,7 @@ fn libraries_that_are_no_plugins_of_this_version_are_refused_with_their_reason()
     let damaged = ["truncated or damaged"];
     let no_library = ["not a shared library"];
     let cases: Vec<(&str, PathBuf, &[&str])> = vec![
-        ("bad-abi", refused("bad_abi"), &["version 999", "version 1", "build it with the SDK"]),
+        ("bad-abi", refused("bad_abi"), &["version 999", "version 2", "build it with the SDK"]),
         ("bad-magic", refused("bad_magic"), &["not a plugin", "magic"]),
         ("no-symbol", refused("no_symbol"), &["not a plugin", "potluck_plugin"]),
         ("null-table", refused("null_table"), &["no table"]),

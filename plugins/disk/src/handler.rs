@@ -1,25 +1,29 @@
 //! One function a message: decode, find its lane, make the reply on a blocking thread.
 
 use crate::error::DiskError;
-use crate::store::{Store, Upload, copy};
+use crate::store::{FromStart, Store, hash};
+use crate::upload::{Chunk, store_chunk};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use potluck_sdk::files::{BlockHashes, FileName, NewFile, Sha256, to_hex};
+use potluck_sdk::files::{BlockHashes, FileName, NameKey, to_hex};
 use potluck_sdk::message::ATTACHMENT_BYTES_MAX;
 use potluck_sdk::message::disk::{
-    ChunkPut, DeleteFile, Encoding, FileDeleted, FileEntry, FileList, FilePut, FileResponse, FileStat, GetFile,
-    GetFileChunk, LISTED_FILES_MAX, ListFiles, PutFile, PutFileChunk, StatFile,
+    DeleteFile, Encoding, FileDeleted, FileEntry, FileList, FilePut, FileResponse, FileStat, GetFile, GetFileChunk,
+    LISTED_FILES_MAX, ListFiles, PutFile, PutFileChunk, StatFile,
 };
 use potluck_sdk::message::to_json;
 use potluck_sdk::{Caller, PeerId, PendingReply, ProviderError, Reply, Request};
 use std::fs::File;
-use std::io::{self, Write};
 use std::ops::Bound;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const LIST_LIMIT_DEFAULT: usize = 100;
+/// Answers that are read at the same time.
+const READS_MAX: u64 = 8;
+/// Files that are hashed at the same time for STAT_FILE: one for each core of a small machine.
+const HASHES_MAX: u64 = 2;
 
 /// Answers one message.
 pub(crate) fn answer(store: &Arc<Store>, request: Request<'_>, reply: Reply<'_>) {
@@ -70,11 +74,26 @@ impl Work {
         Work { lane, bytes, run: Box::new(run) }
     }
 
-    /// Reading waits for nobody.
-    fn unordered(run: impl FnOnce(&Store, PendingReply) + Send + 'static) -> Work {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        Work::new(format!("/{}", NEXT.fetch_add(1, Ordering::Relaxed)), 0, run)
+    /// Changes of names that can conflict are made one after the other, so that each sees the one before.
+    fn change(name: &FileName, bytes: usize, run: impl FnOnce(&Store, PendingReply) + Send + 'static) -> Work {
+        Work::new(NameKey::new(name).look().to_owned(), bytes, run)
     }
+
+    /// Reading waits for no change. A few at a time, since each may hold 8 MiB until its answer is on its way.
+    fn read(run: impl FnOnce(&Store, PendingReply) + Send + 'static) -> Work {
+        Work::new(one_of("/read", READS_MAX), 0, run)
+    }
+
+    /// Hashing may take minutes, so it has lanes of its own.
+    fn hash(run: impl FnOnce(&Store, PendingReply) + Send + 'static) -> Work {
+        Work::new(one_of("/hash", HASHES_MAX), 0, run)
+    }
+}
+
+/// The next of so many lanes. No name begins with a slash, so none of them is that of a file.
+fn one_of(prefix: &str, count: u64) -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!("{prefix}-{}", NEXT.fetch_add(1, Ordering::Relaxed) % count)
 }
 
 type Started = Result<Work, ProviderError>;
@@ -116,7 +135,7 @@ fn put(store: &Store, request: Request<'_>) -> Started {
     let sha256 = message.sha256.map(|text| text.into_owned());
     if let Some(path) = request.spooled {
         let file = File::open(path).map_err(|error| DiskError::Io("PUT_FILE", error))?;
-        return Ok(Work::new(name.to_string(), 0, move |store, reply| {
+        return Ok(Work::change(&name.clone(), 0, move |store, reply| {
             let size = file.metadata().map(|metadata| metadata.len()).map_err(|error| DiskError::Io("PUT_FILE", error));
             let stored = size.and_then(|size| store.put(&name, owner, size, sha256.as_deref(), &file));
             send(reply, stored.map(|(size, sha256)| FilePut::new(name.to_string(), size, sha256)));
@@ -127,24 +146,10 @@ fn put(store: &Store, request: Request<'_>) -> Started {
         return Err(DiskError::TooLarge(store.config.file_bytes_max).into());
     }
     let data = decode(message.data.as_deref(), request.attachment)?.ok_or(DiskError::DataRequired("PUT_FILE"))?;
-    Ok(Work::new(name.to_string(), data.len(), move |store, reply| {
+    Ok(Work::change(&name.clone(), data.len(), move |store, reply| {
         let stored = store.put(&name, owner, data.len() as u64, sha256.as_deref(), data.as_slice());
         send(reply, stored.map(|(size, sha256)| FilePut::new(name.to_string(), size, sha256)));
     }))
-}
-
-/// A chunk of an upload, decoded.
-struct Chunk {
-    name: FileName,
-    owner: Option<PeerId>,
-    upload: String,
-    key: String,
-    offset: u64,
-    size: Option<u64>,
-    data: Vec<u8>,
-    is_final: bool,
-    sha256: Option<String>,
-    abort: bool,
 }
 
 fn put_chunk(_store: &Store, request: Request<'_>) -> Started {
@@ -175,111 +180,7 @@ fn put_chunk(_store: &Store, request: Request<'_>) -> Started {
         abort: message.abort,
         name,
     };
-    Ok(Work::new(chunk.name.to_string(), chunk.data.len(), move |store, reply| send(reply, store_chunk(store, chunk))))
-}
-
-fn store_chunk(store: &Store, chunk: Chunk) -> Result<ChunkPut, DiskError> {
-    let io = |error| DiskError::Io("PUT_FILE_CHUNK", error);
-    let mut part = store.folder.unfinished(&chunk.key).map_err(io)?;
-    let received = part.file().metadata().map_err(io)?.len();
-    let state = |received_bytes, stored, sha256: Option<String>| ChunkPut {
-        status: "OK".to_owned(),
-        operation: "PUT_FILE_CHUNK".to_owned(),
-        filename: chunk.name.to_string(),
-        upload: chunk.upload.clone(),
-        received_bytes,
-        stored,
-        complete: sha256.is_some(),
-        sha256,
-    };
-    if chunk.abort {
-        end_upload(store, &chunk.key);
-        return Ok(state(0, false, None));
-    }
-    if chunk.offset != received {
-        if received > 0 {
-            part.keep().map_err(io)?;
-        }
-        return Ok(state(received, false, None));
-    }
-    let total = received + chunk.data.len() as u64;
-    if let Err(error) = reserve_upload(store, &chunk, total.max(chunk.size.unwrap_or(0))) {
-        if received > 0 {
-            part.keep().map_err(io)?;
-        }
-        return Err(error);
-    }
-    if let Err(error) = part.file().write_all(&chunk.data) {
-        // What was written of the piece is taken back, so that the sender can go on from where it was.
-        if part.file().set_len(received).is_ok() {
-            let _ = part.keep();
-        }
-        return Err(io(error));
-    }
-    if !chunk.is_final {
-        part.keep().map_err(io)?;
-        return Ok(state(total, true, None));
-    }
-    let finished = finish_upload(store, &chunk, part, total);
-    end_upload(store, &chunk.key);
-    finished.map(|(size, sha256)| state(size, true, Some(sha256)))
-}
-
-fn finish_upload(store: &Store, chunk: &Chunk, mut part: NewFile, total: u64) -> Result<(u64, String), DiskError> {
-    if chunk.size.is_some_and(|size| size != total) {
-        return Err(DiskError::SizeMismatch(total));
-    }
-    let sha256 = hash(part.file()).map_err(|error| DiskError::Io("PUT_FILE_CHUNK", error))?;
-    store.finish(part, &chunk.name, chunk.owner, total, sha256, chunk.sha256.as_deref())
-}
-
-fn reserve_upload(store: &Store, chunk: &Chunk, size: u64) -> Result<(), DiskError> {
-    let mut uploads = store.uploads.lock();
-    let old = uploads.get(&chunk.key).map(|upload| upload.reserved_bytes);
-    if old.is_none() && uploads.len() >= store.config.uploads_max {
-        return Err(DiskError::UploadsFull(uploads.len()));
-    }
-    let mut index = store.index.lock();
-    if let Some(old) = old {
-        index.release(chunk.owner, old);
-    }
-    let size = size.max(old.unwrap_or(0));
-    if let Err(error) = index.reserve(&store.config, &chunk.name, chunk.owner, size) {
-        uploads.remove(&chunk.key);
-        return Err(error);
-    }
-    uploads.insert(chunk.key.clone(), Upload { owner: chunk.owner, reserved_bytes: size });
-    Ok(())
-}
-
-fn end_upload(store: &Store, key: &str) {
-    if let Some(upload) = store.uploads.lock().remove(key) {
-        store.index.lock().release(upload.owner, upload.reserved_bytes);
-    }
-}
-
-/// SHA-256 of a whole file, wherever it is read just now.
-fn hash(file: &File) -> io::Result<String> {
-    let mut hash = Sha256::new();
-    copy(At { file, offset: 0 }, |piece| {
-        hash.update(piece);
-        Ok(())
-    })?;
-    Ok(hash.finish())
-}
-
-/// Reads an open file from the beginning on, without moving its position.
-struct At<'a> {
-    file: &'a File,
-    offset: u64,
-}
-
-impl io::Read for At<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read_at(buffer, self.offset)?;
-        self.offset += count as u64;
-        Ok(count)
-    }
+    Ok(Work::change(&chunk.name.clone(), chunk.data.len(), move |store, reply| send(reply, store_chunk(store, chunk))))
 }
 
 fn get(request: Request<'_>) -> Started {
@@ -287,7 +188,7 @@ fn get(request: Request<'_>) -> Started {
     let name = name(message.filename.as_deref(), "GET_FILE")?;
     let is_raw = message.encoding == Encoding::Raw;
     let is_local = matches!(request.caller, Caller::Local);
-    Ok(Work::unordered(move |store, reply| match store.open_file(&name) {
+    Ok(Work::read(move |store, reply| match store.open_file(&name) {
         Ok(Some((file, entry))) => {
             if entry.size > ATTACHMENT_BYTES_MAX && (is_raw || !is_local) {
                 return reply.error(&DiskError::UseChunks.into());
@@ -305,7 +206,7 @@ fn get_chunk(request: Request<'_>) -> Started {
     let is_raw = message.encoding == Encoding::Raw;
     let (offset, length) = (message.offset, message.length.unwrap_or(ATTACHMENT_BYTES_MAX).min(ATTACHMENT_BYTES_MAX));
     let expected = message.sha256.map(|text| text.into_owned());
-    Ok(Work::unordered(move |store, reply| match store.open_file(&name) {
+    Ok(Work::read(move |store, reply| match store.open_file(&name) {
         Ok(Some((file, entry))) => {
             let same = |known: &str| expected.as_deref().is_none_or(|expected| expected.eq_ignore_ascii_case(known));
             if entry.sha256.as_deref().is_some_and(|known| !same(known)) {
@@ -354,7 +255,7 @@ fn delete(request: Request<'_>) -> Started {
     let message: DeleteFile<'_> = request.parse()?;
     let name = name(message.filename.as_deref(), "DELETE_FILE")?;
     let owner = owner(request.caller)?;
-    Ok(Work::new(name.to_string(), 0, move |store, reply| {
+    Ok(Work::change(&name.clone(), 0, move |store, reply| {
         let deleted = store.delete(&name, owner);
         send(
             reply,
@@ -399,7 +300,7 @@ fn stat(request: Request<'_>) -> Started {
     let message: StatFile<'_> = request.parse()?;
     let name = name(message.filename.as_deref(), "STAT_FILE")?;
     let block_hashes = message.block_hashes;
-    Ok(Work::unordered(move |store, reply| {
+    Ok(Work::hash(move |store, reply| {
         match store.open_file(&name).and_then(|found| describe(&name, found, block_hashes)) {
             Ok((stat, hashes)) => reply.send_with_attachment(to_json(&stat).into_bytes(), hashes),
             Err(error) => reply.error(&error.into()),
@@ -420,7 +321,7 @@ fn describe(
     }
     let mut bytes = Vec::new();
     if block_hashes {
-        let hashes = BlockHashes::read(entry.size, At { file: &file, offset: 0 }).map_err(io)?;
+        let hashes = BlockHashes::read(entry.size, FromStart::new(&file)).map_err(io)?;
         stat.block_bytes = Some(hashes.block_bytes());
         bytes = hashes.to_bytes();
     }

@@ -45,8 +45,7 @@ impl Index {
         if size > config.file_bytes_max {
             return Err(DiskError::TooLarge(config.file_bytes_max));
         }
-        self.check_owner(name, owner)?;
-        self.names.check(name, &NameKey::new(name))?;
+        self.check(name, owner)?;
         let old = self.files.get(name.as_str());
         if old.is_none() && self.files.len() + self.reserved_files >= config.files_max {
             return Err(DiskError::FilesFull(config.files_max));
@@ -61,10 +60,37 @@ impl Index {
         if owner.is_some() && own.saturating_sub(own_freed) > config.peer_bytes_max {
             return Err(DiskError::Quota { bytes: config.peer_bytes_max, key: "peer_bytes_max" });
         }
+        self.hold(owner, size);
+        Ok(())
+    }
+
+    /// As [`Index::reserve`] for more than was reserved before; when that is refused the old reservation stays.
+    pub(crate) fn reserve_more(
+        &mut self,
+        config: &DiskConfig,
+        name: &FileName,
+        owner: Option<PeerId>,
+        old: u64,
+        size: u64,
+    ) -> Result<(), DiskError> {
+        self.release(owner, old);
+        let reserved = self.reserve(config, name, owner, size);
+        if reserved.is_err() {
+            self.hold(owner, old);
+        }
+        reserved
+    }
+
+    /// Whether a file may get that name now, whatever has happened since room was kept for it.
+    pub(crate) fn check(&self, name: &FileName, caller: Option<PeerId>) -> Result<(), DiskError> {
+        self.check_owner(name, caller)?;
+        Ok(self.names.check(name, &NameKey::new(name))?)
+    }
+
+    fn hold(&mut self, owner: Option<PeerId>, size: u64) {
         self.reserved_bytes += size;
         self.reserved_files += 1;
         *self.bytes.entry(owner).or_default() += size;
-        Ok(())
     }
 
     /// Gives back what [`Index::reserve`] kept.

@@ -2,7 +2,8 @@
 //!
 //! Files lie under their real names in `peer_storage` of the data directory. What else is known of one is an extended
 //! attribute; a file without it belongs to this node's user. The rooms: `config` (its table in plugins.toml), `error`,
-//! `index` (names, owners, limits), `lanes` (work on one name is done in order), `store` (the files), `handler`.
+//! `index` (names, owners, limits), `lanes` (work on one name is done in order), `store` (the files), `upload` (what is
+//! not finished), `handler`.
 
 mod config;
 mod error;
@@ -10,6 +11,7 @@ mod handler;
 mod index;
 mod lanes;
 mod store;
+mod upload;
 
 use config::DiskConfig;
 use potluck_sdk::message::tracker::SESSION_TOPIC;

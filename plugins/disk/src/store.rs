@@ -4,6 +4,7 @@ use crate::config::DiskConfig;
 use crate::error::DiskError;
 use crate::index::{Entry, Index};
 use crate::lanes::Lanes;
+use crate::upload::Uploads;
 use parking_lot::Mutex;
 use potluck_sdk::files::{FileName, Folder, NewFile, Sha256, TEMPORARY_FOLDER};
 use potluck_sdk::message::disk::{
@@ -15,10 +16,9 @@ use potluck_sdk::{Host, PeerId, ProviderError, Status};
 use rustix::fs::XattrFlags;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -36,17 +36,12 @@ struct Attribute {
     modified_nanoseconds: i64,
 }
 
-pub(crate) struct Upload {
-    pub(crate) owner: Option<PeerId>,
-    pub(crate) reserved_bytes: u64,
-}
-
 pub(crate) struct Store {
     pub(crate) host: Host,
     pub(crate) config: DiskConfig,
     pub(crate) folder: Folder,
     pub(crate) index: Mutex<Index>,
-    pub(crate) uploads: Mutex<HashMap<String, Upload>>,
+    pub(crate) uploads: Uploads,
     pub(crate) lanes: Lanes,
     pub(crate) operation_count: AtomicU64,
 }
@@ -74,7 +69,7 @@ impl Store {
             config,
             folder,
             index: Mutex::new(index),
-            uploads: Mutex::default(),
+            uploads: Uploads::default(),
             lanes: Lanes::default(),
             operation_count: AtomicU64::new(0),
         })
@@ -121,11 +116,15 @@ impl Store {
         sha256: String,
         expected: Option<&str>,
     ) -> Result<(u64, String), DiskError> {
-        if expected.is_some_and(|expected| !expected.eq_ignore_ascii_case(&sha256)) {
-            return Err(DiskError::Mismatch(sha256));
+        let checked = match expected {
+            Some(expected) if !expected.eq_ignore_ascii_case(&sha256) => Err(DiskError::Mismatch(sha256.clone())),
+            // The name may have become somebody else's since the first piece came.
+            _ => self.index.lock().check(name, caller),
+        };
+        if let Err(refusal) = checked {
+            new.discard();
+            return Err(refusal);
         }
-        // It may have become somebody else's since the first piece came.
-        self.index.lock().check_owner(name, caller)?;
         let io = |error| DiskError::Io("PUT_FILE", error);
         let metadata = new.file().metadata().map_err(io)?;
         let attribute = Attribute {
@@ -137,10 +136,12 @@ impl Store {
         };
         // Where there are no attributes the file is the local user's after a restart.
         let _ = rustix::fs::fsetxattr(&*new.file(), ATTRIBUTE, to_json(&attribute).as_bytes(), XattrFlags::empty());
-        self.folder.publish(new, name).map_err(io)?;
+        let change = self.folder.publish(new, name).map_err(io)?;
         let modified = u64::try_from(metadata.mtime()).unwrap_or(0);
         let entry = Entry { size, sha256: Some(sha256.clone()), owner: caller, modified_unix_seconds: modified };
+        // Others can read it already, so it counts already; it is acknowledged once it will stay.
         self.index.lock().insert(name, entry);
+        change.settle().map_err(io)?;
         self.host.publish(STORED_TOPIC, &FileEvent { filename: name.to_string(), size });
         self.register(vec![(name.to_string(), size, Some(sha256.clone()))], false);
         Ok((size, sha256))
@@ -148,15 +149,16 @@ impl Store {
 
     pub(crate) fn delete(&self, name: &FileName, caller: Option<PeerId>) -> Result<bool, DiskError> {
         self.index.lock().check_owner(name, caller)?;
-        match self.folder.remove(name) {
-            Ok(()) => {}
+        let change = match self.folder.remove(name) {
+            Ok(change) => change,
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 self.index.lock().remove(name);
                 return Ok(false);
             }
             Err(error) => return Err(DiskError::Io("DELETE_FILE", error)),
-        }
+        };
         let size = self.index.lock().remove(name).map_or(0, |entry| entry.size);
+        change.settle().map_err(|error| DiskError::Io("DELETE_FILE", error))?;
         self.host.publish(DELETED_TOPIC, &FileEvent { filename: name.to_string(), size });
         let message = UnregisterFile {
             filename: Some(name.as_str().into()),
@@ -242,7 +244,7 @@ impl Store {
 }
 
 /// Reads to the end, piece by piece.
-pub(crate) fn copy(mut source: impl Read, mut sink: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<u64> {
+fn copy(mut source: impl Read, mut sink: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<u64> {
     let mut piece = vec![0; PIECE_BYTES];
     let mut copied = 0;
     loop {
@@ -254,6 +256,36 @@ pub(crate) fn copy(mut source: impl Read, mut sink: impl FnMut(&[u8]) -> io::Res
         };
         sink(&piece[..count])?;
         copied += count as u64;
+    }
+}
+
+/// SHA-256 of a whole file, wherever it is read just now.
+pub(crate) fn hash(file: &File) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    copy(FromStart::new(file), |piece| {
+        hash.update(piece);
+        Ok(())
+    })?;
+    Ok(hash.finish())
+}
+
+/// Reads an open file from the beginning on, without moving its position.
+pub(crate) struct FromStart<'a> {
+    file: &'a File,
+    offset: u64,
+}
+
+impl<'a> FromStart<'a> {
+    pub(crate) fn new(file: &'a File) -> FromStart<'a> {
+        FromStart { file, offset: 0 }
+    }
+}
+
+impl Read for FromStart<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.offset)?;
+        self.offset += count as u64;
+        Ok(count)
     }
 }
 

@@ -83,3 +83,60 @@ fn an_upload_goes_on_where_it_ended_and_is_checked() {
     let stat = node.call(json!({"type": "STAT_FILE", "filename": "f", "block_hashes": true})).unwrap();
     assert_eq!((&stat["size"], &stat["block_bytes"]), (&json!(3), &json!(1 << 20)));
 }
+
+fn piece(name: &str, upload: &str, offset: u64, data: &str, is_final: bool) -> Value {
+    json!({"type": "PUT_FILE_CHUNK", "filename": name, "upload": upload, "offset": offset, "data": data, "final": is_final})
+}
+
+#[test]
+fn of_two_uploads_of_names_that_look_alike_the_first_to_end_wins() {
+    let node = node_with(json!({}));
+    node.call(piece("Report", "u", 0, "YQ==", false)).unwrap();
+    node.call(piece("report", "u", 0, "YQ==", false)).unwrap();
+    node.call(piece("report", "u", 1, "", true)).unwrap();
+    assert_eq!(node.call(piece("Report", "u", 1, "", true)).unwrap_err().code, "name_conflict");
+    assert_eq!(node.call(json!({"type": "LIST_FILES"})).unwrap()["file_count"], 1);
+}
+
+#[test]
+fn an_upload_does_not_replace_what_became_somebody_elses_meanwhile() {
+    let node = node_with(json!({}));
+    let as_peer = |json: Value| node.message(json).caller(Caller::Member(PEER)).call();
+    as_peer(piece("f", "u", 0, "YQ==", false)).unwrap();
+    put(&node, "f", "Yg==");
+    assert_eq!(as_peer(piece("f", "u", 1, "", true)).unwrap_err().code, "forbidden");
+    assert_eq!(node.call(json!({"type": "GET_FILE", "filename": "f"})).unwrap()["data"], "Yg==");
+}
+
+#[test]
+fn a_refused_piece_costs_neither_what_is_there_nor_the_room_for_it() {
+    let node = node_with(json!({"capacity_bytes": 6}));
+    node.call(piece("f", "u", 0, "YWJjZA==", false)).unwrap();
+    assert_eq!(node.call(piece("f", "u", 4, "ZWZn", false)).unwrap_err().code, "limit_reached");
+    let other = json!({"type": "PUT_FILE", "filename": "g", "data": "YWJj"});
+    assert_eq!(node.call(&other).unwrap_err().code, "limit_reached", "the room for the upload is still kept");
+    assert_eq!(node.call(piece("f", "u", 0, "", false)).unwrap()["received_bytes"], 4);
+    let mut abort = piece("f", "u", 0, "", false);
+    abort["abort"] = json!(true);
+    node.call(abort).unwrap();
+    assert_eq!(node.call(&other).unwrap()["status"], "OK");
+}
+
+#[test]
+fn one_peer_does_not_keep_the_others_from_uploading() {
+    let node = node_with(json!({"uploads_max": 8}));
+    let as_peer = |json: Value| node.message(json).caller(Caller::Member(PEER)).call();
+    for number in 0..2 {
+        as_peer(piece("f", &format!("u{number}"), 0, "YQ==", false)).unwrap();
+    }
+    assert_eq!(as_peer(piece("f", "u2", 0, "YQ==", false)).unwrap_err().code, "limit_reached");
+    node.call(piece("g", "u", 0, "YQ==", false)).unwrap();
+}
+
+#[test]
+fn uploads_that_nobody_goes_on_with_make_room() {
+    let node = node_with(json!({"uploads_max": 1, "unfinished_seconds": 0}));
+    node.call(piece("f", "u", 0, "YQ==", false)).unwrap();
+    node.call(piece("g", "u", 0, "YQ==", true)).unwrap();
+    assert_eq!(node.call(piece("f", "u", 0, "", false)).unwrap()["received_bytes"], 0);
+}

@@ -35,13 +35,31 @@ pub struct Found {
     pub modified_unix_nanoseconds: i128,
 }
 
-/// A file without a name yet. It is removed unless it is published.
+/// A file without a name yet. One of [`Folder::create`] is removed unless it is published, one of [`Folder::unfinished`]
+/// only when it is discarded: what was acknowledged of it must outlive a failure.
 #[derive(Debug)]
 pub struct NewFile {
     file: File,
     temporary: Arc<OwnedFd>,
     name: String,
-    published: bool,
+    stays: bool,
+}
+
+/// A change that everybody sees already. It outlives a loss of power once it is settled.
+#[must_use = "a change that is not settled may be undone by a loss of power"]
+#[derive(Debug)]
+pub struct Change {
+    folder: OwnedFd,
+}
+
+impl Change {
+    /// Waits until the change is on the disk.
+    ///
+    /// # Errors
+    /// When the disk fails; then it is not known what will be there after a loss of power.
+    pub fn settle(self) -> io::Result<()> {
+        Ok(rustix::fs::fsync(&self.folder)?)
+    }
 }
 
 impl NewFile {
@@ -50,20 +68,15 @@ impl NewFile {
         &mut self.file
     }
 
-    /// Leaves it in the folder for unfinished files; [`Folder::unfinished`] opens it again.
-    ///
-    /// # Errors
-    /// When it cannot be written to the disk.
-    pub fn keep(mut self) -> io::Result<()> {
-        self.file.sync_data()?;
-        self.published = true;
-        Ok(())
+    /// Removes it.
+    pub fn discard(mut self) {
+        self.stays = false;
     }
 }
 
 impl Drop for NewFile {
     fn drop(&mut self) {
-        if !self.published {
+        if !self.stays {
             let _ = rustix::fs::unlinkat(&*self.temporary, &*self.name, AtFlags::empty());
         }
     }
@@ -133,7 +146,7 @@ impl Folder {
         let mut random = [0; 16];
         let filled = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut random);
         filled.map_err(|_| io::Error::other("the system gives no random numbers"))?;
-        self.temporary(format!("new-{}", super::to_hex(&random)), OFlags::EXCL)
+        self.temporary(format!("new-{}", super::to_hex(&random)), OFlags::EXCL, false)
     }
 
     /// The unfinished file of that key, opened for going on, or made. The key must be of letters, digits and hyphens.
@@ -141,28 +154,28 @@ impl Folder {
     /// # Errors
     /// When it cannot be opened.
     pub fn unfinished(&self, key: &str) -> io::Result<NewFile> {
-        self.temporary(format!("part-{key}"), OFlags::APPEND)
+        self.temporary(format!("part-{key}"), OFlags::APPEND, true)
     }
 
-    fn temporary(&self, name: String, extra: OFlags) -> io::Result<NewFile> {
+    fn temporary(&self, name: String, extra: OFlags, stays: bool) -> io::Result<NewFile> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | extra;
         let file = regular(open_below(&self.temporary, &name, flags, Mode::RUSR | Mode::WUSR)?)?;
-        Ok(NewFile { file, temporary: Arc::clone(&self.temporary), name, published: false })
+        Ok(NewFile { file, temporary: Arc::clone(&self.temporary), name, stays })
     }
 
-    /// Gives a file its name, in the place of one that had it. It is there for good when this returns.
+    /// Gives a file, whose bytes are on the disk then, its name, in the place of one that had it.
     ///
     /// # Errors
-    /// When it could not be made durable; then nothing has changed, unless it was only the last step that failed.
-    pub fn publish(&self, mut new: NewFile, name: &FileName) -> io::Result<()> {
+    /// When that fails; then nothing has changed.
+    pub fn publish(&self, mut new: NewFile, name: &FileName) -> io::Result<Change> {
         new.file.flush()?;
         new.file.sync_all()?;
         let (path, last) = name.split();
-        let made = if path.is_empty() { None } else { Some(self.make_folders(path)?) };
-        let folder = made.as_ref().unwrap_or(&self.root);
-        rustix::fs::renameat(&*self.temporary, &*new.name, folder, last)?;
-        new.published = true;
-        Ok(rustix::fs::fsync(folder)?)
+        let folder = if path.is_empty() { self.root.try_clone()? } else { self.make_folders(path)? };
+        rustix::fs::renameat(&*self.temporary, &*new.name, &folder, last)?;
+        // Nothing has the old name any more.
+        new.stays = true;
+        Ok(Change { folder })
     }
 
     /// Opens a folder below the root, which is made when it is missing.
@@ -186,14 +199,15 @@ impl Folder {
     /// Removes a file; folders that are empty then stay.
     ///
     /// # Errors
-    /// When it is not there, or could not be removed for good.
-    pub fn remove(&self, name: &FileName) -> io::Result<()> {
+    /// When it is not there, or cannot be removed.
+    pub fn remove(&self, name: &FileName) -> io::Result<Change> {
         let (path, last) = name.split();
-        let found =
-            if path.is_empty() { None } else { Some(open_below(&self.root, path, folder_flags(), Mode::empty())?) };
-        let folder = found.as_ref().unwrap_or(&self.root);
-        rustix::fs::unlinkat(folder, last, AtFlags::empty())?;
-        Ok(rustix::fs::fsync(folder)?)
+        let folder = match path {
+            "" => self.root.try_clone()?,
+            path => open_below(&self.root, path, folder_flags(), Mode::empty())?,
+        };
+        rustix::fs::unlinkat(&folder, last, AtFlags::empty())?;
+        Ok(Change { folder })
     }
 
     /// Calls `visit` with each file whose name could be a file's name here. Others are left alone.
@@ -254,7 +268,7 @@ mod tests {
     fn put(folder: &Folder, name: &str, bytes: &[u8]) -> io::Result<()> {
         let mut new = folder.create()?;
         new.file().write_all(bytes)?;
-        folder.publish(new, &name.parse().unwrap())
+        folder.publish(new, &name.parse().unwrap())?.settle()
     }
 
     fn names(folder: &Folder) -> Vec<String> {
@@ -276,7 +290,7 @@ mod tests {
         assert_eq!(text, "two");
         assert_eq!(names(&folder), ["a/b/c"]);
         assert_eq!(std::fs::read_dir(root.path().join("files").join(TEMPORARY_FOLDER)).unwrap().count(), 0);
-        folder.remove(&"a/b/c".parse().unwrap()).unwrap();
+        folder.remove(&"a/b/c".parse().unwrap()).unwrap().settle().unwrap();
         assert!(names(&folder).is_empty());
         assert!(folder.free_bytes().unwrap() > 0);
     }
@@ -288,10 +302,11 @@ mod tests {
         for _ in 0..2 {
             let mut part = folder.unfinished("k").unwrap();
             part.file().write_all(b"xy").unwrap();
-            part.keep().unwrap();
         }
         let part = folder.unfinished("k").unwrap();
-        folder.publish(part, &"done".parse().unwrap()).unwrap();
+        folder.publish(part, &"done".parse().unwrap()).unwrap().settle().unwrap();
+        folder.unfinished("k").unwrap().discard();
+        assert_eq!(std::fs::read_dir(root.path().join(TEMPORARY_FOLDER)).unwrap().count(), 0);
         assert_eq!(std::fs::read(root.path().join("done")).unwrap(), b"xyxy");
     }
 

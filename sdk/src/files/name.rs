@@ -173,6 +173,11 @@ impl NameKey {
         let look = unicode_security::skeleton(&folded).collect();
         NameKey { folded, look, is_ascii: name.0.is_ascii() }
     }
+
+    /// The same for all names that can conflict with each other, and for some that cannot.
+    pub fn look(&self) -> &str {
+        &self.look
+    }
 }
 
 fn is_joiner(character: char) -> bool {
