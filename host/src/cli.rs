@@ -112,16 +112,14 @@ pub(crate) enum Command {
     #[command(after_help = help::FETCH_HELP, hide = true)]
     Fetch(FetchArgs),
     /// Store a file on other peers, encrypted, so that nobody but you can read it
-    #[command(after_help = help::UPLOAD_HELP, hide = true)]
+    #[command(after_help = help::UPLOAD_HELP)]
     Upload(UploadArgs),
     /// Bring back a file that was stored with `upload`
-    #[command(after_help = help::DOWNLOAD_HELP, hide = true)]
+    #[command(after_help = help::DOWNLOAD_HELP)]
     Download(DownloadArgs),
     /// List the files that were stored with `upload`
-    #[command(hide = true)]
     Owned,
     /// Delete a file that was stored with `upload`, from all peers that keep it
-    #[command(hide = true)]
     DeleteOwned(OwnedNameArgs),
     /// Keep this node through the loss of the machine
     #[command(after_help = help::RECOVERY_HELP)]

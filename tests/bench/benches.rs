@@ -6,6 +6,7 @@ mod memory;
 mod node;
 mod sandbox;
 mod security;
+mod storage;
 mod tasks;
 
 use crate::Setup;
@@ -30,6 +31,8 @@ pub(crate) enum Bench {
     Node,
     /// TLS beside plain frames: handshake, messages, tasks of other nodes
     Security,
+    /// Files put, read, uploaded encrypted and fetched, beside scp, rsync, nginx with curl, and age
+    Storage,
 }
 
 impl Bench {
@@ -46,6 +49,7 @@ impl Bench {
             Bench::Tasks => tasks::run(setup),
             Bench::Sandbox => return sandbox::run(setup, found),
             Bench::Security => return security::run(setup, found),
+            Bench::Storage => return storage::run(setup, found),
             Bench::Cancel => cancel::run(setup),
             Bench::Node => node::run(setup),
         };

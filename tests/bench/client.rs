@@ -1,6 +1,6 @@
 //! The plainest client: one connection, blocking.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::io::{BufReader, Read, Write};
 use std::net::TcpStream;
@@ -53,6 +53,13 @@ impl<S: Read + Write> Client<S> {
         self.stream.read_exact(&mut header).context("the node does not answer")?;
         text.resize(u32::from_be_bytes(header) as usize, 0);
         self.stream.read_exact(text).context("the node does not answer")
+    }
+
+    /// Reads what is attached to the reply that has just been read, and throws it away.
+    pub(crate) fn skip(&mut self, bytes: u64) -> Result<()> {
+        let skipped = std::io::copy(&mut (&mut self.stream).take(bytes), &mut std::io::sink())?;
+        ensure!(skipped == bytes, "the node closed the connection within an attachment");
+        Ok(())
     }
 
     /// Sends a message and reads its reply, which must not be an error.

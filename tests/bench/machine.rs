@@ -8,6 +8,9 @@ use std::process::Command;
 /// Above this many runnable processes on average, somebody else is at work.
 const LOAD_IDLE_MAX: f64 = 0.5;
 
+/// The unit of /proc/PID/stat: Linux shows it the same on all of its machines.
+const TICKS_PER_SECOND: f64 = 100.0;
+
 /// What figures depend on, for the top of the page.
 pub(crate) fn facts(setup: &Setup) -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -52,6 +55,24 @@ pub(crate) fn private_mebibytes(process: u32) -> Option<f64> {
 pub(crate) fn processor_nanoseconds(process: u32) -> f64 {
     // The first number is the time on a processor; /proc/PID/schedstat itself is that of the first thread alone.
     per_thread(process, "schedstat", |text| text.split(' ').next()?.parse().ok())
+}
+
+/// Processor time that a process has used so far, with its threads that have ended, in seconds.
+pub(crate) fn processor_seconds(process: u32) -> f64 {
+    ticks(&process.to_string(), 13) / TICKS_PER_SECOND
+}
+
+/// Processor time of the children that this process has waited for so far, and of those that these have waited for.
+pub(crate) fn children_seconds() -> f64 {
+    ticks("self", 15) / TICKS_PER_SECOND
+}
+
+/// The sum of a field of /proc/PID/stat, counted from 0, and the one behind it: time as user and as kernel.
+fn ticks(process: &str, field: usize) -> f64 {
+    let text = read(&format!("/proc/{process}/stat"));
+    // The name, the second field, may hold anything; it ends with the last parenthesis.
+    let fields = text.rsplit_once(") ").map_or("", |(_, fields)| fields).split(' ').skip(field - 2).take(2);
+    fields.filter_map(|field| field.parse::<f64>().ok()).sum()
 }
 
 /// How often the threads of a process have gone to sleep so far.

@@ -46,6 +46,9 @@ struct Arguments {
     /// How long each side of a comparison is measured
     #[arg(long, value_name = "N", default_value_t = 2.5)]
     seconds: f64,
+    /// Size of the large files of the benchmark of storage; it needs about ten times as much room
+    #[arg(long, value_name = "N", default_value_t = 1.0)]
+    gigabytes: f64,
 }
 
 /// What all benchmarks need to know.
@@ -58,6 +61,8 @@ struct Setup {
     competitors: Option<PathBuf>,
     /// How long each side of a comparison is measured, over all its rounds.
     seconds: f64,
+    /// Bytes of large files.
+    large_bytes: u64,
     interrupt: Interrupt,
 }
 
@@ -102,6 +107,9 @@ impl Setup {
         if !(0.1..=600.0).contains(&arguments.seconds) {
             bail!("--seconds: expected from 0.1 to 600, found {}", arguments.seconds);
         }
+        if !(0.001..=1000.0).contains(&arguments.gigabytes) {
+            bail!("--gigabytes: expected from 0.001 to 1000, found {}", arguments.gigabytes);
+        }
         let dist = match std::env::var_os("POTLUCK_DIST") {
             Some(path) => PathBuf::from(path),
             None => {
@@ -121,6 +129,13 @@ impl Setup {
         })?;
         let python = std::env::var_os("POTLUCK_BENCH_PYTHON").map_or_else(|| PathBuf::from("python3"), PathBuf::from);
         let competitors = std::env::var_os("POTLUCK_BENCH_COMPETITORS").map(PathBuf::from);
-        Ok(Setup { dist, python, competitors, seconds: arguments.seconds, interrupt: Interrupt::catch()? })
+        Ok(Setup {
+            dist,
+            python,
+            competitors,
+            seconds: arguments.seconds,
+            large_bytes: (arguments.gigabytes * 1e9) as u64,
+            interrupt: Interrupt::catch()?,
+        })
     }
 }

@@ -34,8 +34,11 @@ pub(crate) enum Unit {
     Nanoseconds,
     Microseconds,
     Milliseconds,
+    Seconds,
     PerSecond,
     Mebibytes,
+    /// 10^6 bytes, as disks and networks are sold.
+    MegabytesPerSecond,
     Count,
 }
 
@@ -77,6 +80,12 @@ impl Figure {
 
     pub(crate) fn budget(mut self, budget: Budget) -> Figure {
         self.budget = Some(budget);
+        self
+    }
+
+    /// Says why something of it is missing.
+    pub(crate) fn remark(mut self, remark: impl Into<String>) -> Figure {
+        self.remark = remark.into();
         self
     }
 
@@ -184,7 +193,9 @@ impl Unit {
             Unit::Nanoseconds => format!("{value:.0} ns"),
             Unit::Microseconds => format!("{value:.0} us"),
             Unit::Milliseconds => format!("{value:.1} ms"),
+            Unit::Seconds => format!("{value:.2} s"),
             Unit::PerSecond => format!("{} /s", with_commas(value)),
+            Unit::MegabytesPerSecond => format!("{value:.1} MB/s"),
             Unit::Mebibytes => format!("{value:.1} MiB"),
             Unit::Count => with_commas(value),
         }

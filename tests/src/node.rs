@@ -443,8 +443,17 @@ impl TestNode {
     /// # Panics
     /// When it has not ended, or does not start.
     pub fn restart(&mut self) {
+        self.start_again(self.port());
+    }
+
+    /// As [`TestNode::restart`], on another port.
+    pub fn restart_elsewhere(&mut self) {
+        self.start_again(0);
+    }
+
+    fn start_again(&mut self, port: u16) {
         assert!(self.poll().is_some(), "stop the node before it is started again");
-        let builder = self.builder.clone().port(self.port()).data_dir(&self.data_dir);
+        let builder = self.builder.clone().port(port).data_dir(&self.data_dir);
         let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
         match builder.try_start_in(folder) {
             Ok(node) => *self = node,

@@ -27,6 +27,12 @@ mod limits;
 mod loading;
 /// SET_MEM and its companions: round trips, expiry, versions, paging, limits.
 mod memory;
+/// Owned files: kept by others, read by nobody else, there again after restarts and moves.
+mod owned_files;
+/// One upload that is interrupted by everybody.
+mod owned_interruptions;
+/// Owned files whose nodes are killed at any moment.
+mod owned_kills;
 /// Several nodes: the tracker, placement, lost peers, restarts.
 mod peers;
 /// The client of the original system, unchanged in what it sends and expects.
@@ -34,6 +40,10 @@ mod protocol_client;
 /// The runtime `sandbox`: what a task sees of the world, results, freshness, limits.
 mod sandbox;
 mod security;
+/// Storage that meets full and failing disks.
+mod storage_faults;
+/// Storage whose node is killed at any moment.
+mod storage_kills;
 /// House rules that a program can check: manifests, arrows between crates, files.
 mod tidy;
 /// Frames, ids, order of replies, attachments, `to`, and the messages that every node answers.

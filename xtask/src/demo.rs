@@ -6,6 +6,7 @@
 mod batch;
 mod corpus;
 mod count;
+mod files;
 mod guest;
 mod hints;
 mod monte_carlo;
@@ -72,6 +73,8 @@ fn work(pool: &mut Pool, dist: &Dist, interpreter: &Interpreter) -> Result<()> {
     share.add_all(monte_carlo::run(pool, dist)?);
     share.add_all(sandbox::run(pool)?);
     share.add_all(guest::run(pool, dist)?);
+    files::shared(pool)?;
+    files::owned(pool)?;
     println!("\nWho did the work");
     print!("{}", share.table(pool.peer_addresses()));
     pool.check()

@@ -45,13 +45,7 @@ enum Command {
         nextest: Vec<String>,
     },
     /// Measures the built node against the budgets of the design
-    Bench {
-        /// Only this benchmark
-        name: Option<String>,
-        /// Fail when a budget is exceeded
-        #[arg(long)]
-        check: bool,
-    },
+    Bench(bench::Arguments),
     /// Feeds made-up input to everything that reads what others say, and looks whether it holds
     Fuzz(fuzz::Arguments),
     /// Builds the tree that is run, tested and shipped: target/dist
@@ -90,7 +84,7 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Demo { once } => demo::run(&workspace, once)?,
         Command::Test { nextest } => test::run(&workspace, &nextest)?,
-        Command::Bench { name, check } => return bench::run(&workspace, name.as_deref(), check),
+        Command::Bench(arguments) => return bench::run(&workspace, &arguments),
         Command::Fuzz(arguments) => return fuzz::run(&workspace, &arguments),
         Command::Dist => println!("{}", dist::build(&workspace)?.root().display()),
         Command::Guests => println!("{}", guests::run(&workspace)?.display()),

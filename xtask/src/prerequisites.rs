@@ -37,9 +37,10 @@ pub(crate) fn c_compiler() -> Result<()> {
     Ok(())
 }
 
-/// What the tests of encrypted connections look at them with, and what makes networks of their own.
+/// What the tests of encrypted connections look at them with, what makes networks of their own, and what decrypts a file
+/// that a node has encrypted.
 pub(crate) fn network_tools() -> Result<()> {
-    for (program, package) in [("openssl", "openssl"), ("ip", "iproute2")] {
+    for (program, package) in [("openssl", "openssl"), ("ip", "iproute2"), ("age", "age")] {
         if process::find_program(program).is_none() {
             install_or_explain(program, &[package])?;
         }

@@ -50,6 +50,11 @@ pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
+/// Where a server is found, which Debian puts where users do not look.
+pub(crate) fn find_server(name: &str) -> Option<PathBuf> {
+    Some(Path::new("/usr/sbin").join(name)).filter(|path| path.is_file())
+}
+
 /// Waits for a child to end, but not longer than `limit`.
 pub(crate) fn wait_for(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
     let deadline = Instant::now() + limit;

@@ -79,13 +79,11 @@ pub(crate) struct FilesArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum FilesCommand {
     /// Show who keeps your owned files, and how each replica fares
-    #[command(hide = true)]
     Status(OneOrAllArgs),
     /// Check all replicas of your owned files now, and make those that are lost anew
-    #[command(hide = true)]
     Repair(OneOrAllArgs),
     /// Say whose the files of an owner are that an older system knew by port or by a random id; at the tracker
-    #[command(after_help = help::FILES_BIND_HELP, hide = true)]
+    #[command(after_help = help::FILES_BIND_HELP)]
     Bind(BindArgs),
 }
 

@@ -1,7 +1,8 @@
 //! What can go wrong, and the codes that programs see.
 
 use potluck_sdk::ProviderError;
-use potluck_sdk::files::{Conflict, NameError};
+use potluck_sdk::files::{Conflict, LanesFull, NameError};
+use std::io;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DiskError {
@@ -25,8 +26,8 @@ pub(crate) enum DiskError {
     FilesFull(usize),
     #[error("{0} uploads are unfinished, the limit; finish or abort some")]
     UploadsFull(usize),
-    #[error("too much work is waiting for the disk; try again in a moment")]
-    Busy,
+    #[error(transparent)]
+    Busy(#[from] LanesFull),
     #[error("the file belongs to somebody else; only its owner and the node's user can change it; choose another name")]
     NotOwner,
     #[error("the bytes have SHA-256 {0}, not the one that was sent; nothing was stored, send them again")]
@@ -37,8 +38,22 @@ pub(crate) enum DiskError {
     Changed,
     #[error("the file is larger than 8 MiB; read it with GET_FILE_CHUNK")]
     UseChunks,
-    #[error("{0} failed: {1}")]
-    Io(&'static str, std::io::Error),
+    #[error("{0} failed: {reason}", reason = sentence(.1))]
+    Io(&'static str, io::Error),
+    #[error("{0} is done, but the disk does not promise that it stays done after a loss of power ({1}); repeat it")]
+    NotSettled(&'static str, io::Error),
+}
+
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+fn sentence(error: &io::Error) -> String {
+    match is_full(error) {
+        true => format!("the disk is full ({error}); delete files, or give the node a larger disk"),
+        false => error.to_string(),
+    }
 }
 
 impl From<DiskError> for ProviderError {
@@ -49,11 +64,12 @@ impl From<DiskError> for ProviderError {
             Name(..) => "invalid_name",
             Conflict(_) => "name_conflict",
             TooLarge(_) | UseChunks => "file_too_large",
-            Quota { .. } | FilesFull(_) | UploadsFull(_) | Busy => ProviderError::LIMIT_REACHED,
+            Quota { .. } | FilesFull(_) | UploadsFull(_) | Busy(_) => ProviderError::LIMIT_REACHED,
             NotOwner => ProviderError::FORBIDDEN,
             Mismatch(_) | SizeMismatch(_) => "hash_mismatch",
             Changed => "file_changed",
-            Io(..) => "disk_failed",
+            Io(_, ref error) if is_full(error) => ProviderError::LIMIT_REACHED,
+            Io(..) | NotSettled(..) => "disk_failed",
         };
         ProviderError::new(code, error.to_string())
     }

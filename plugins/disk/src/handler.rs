@@ -56,7 +56,7 @@ pub(crate) fn answer(store: &Arc<Store>, request: Request<'_>, reply: Reply<'_>)
     if let Err(error) = queued
         && let Some(reply) = cell.lock().take()
     {
-        reply.error(&error.into());
+        reply.error(&DiskError::from(error).into());
     }
 }
 

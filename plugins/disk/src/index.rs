@@ -64,30 +64,14 @@ impl Index {
         Ok(())
     }
 
-    /// As [`Index::reserve`] for more than was reserved before; when that is refused the old reservation stays.
-    pub(crate) fn reserve_more(
-        &mut self,
-        config: &DiskConfig,
-        name: &FileName,
-        owner: Option<PeerId>,
-        old: u64,
-        size: u64,
-    ) -> Result<(), DiskError> {
-        self.release(owner, old);
-        let reserved = self.reserve(config, name, owner, size);
-        if reserved.is_err() {
-            self.hold(owner, old);
-        }
-        reserved
-    }
-
     /// Whether a file may get that name now, whatever has happened since room was kept for it.
     pub(crate) fn check(&self, name: &FileName, caller: Option<PeerId>) -> Result<(), DiskError> {
         self.check_owner(name, caller)?;
         Ok(self.names.check(name, &NameKey::new(name))?)
     }
 
-    fn hold(&mut self, owner: Option<PeerId>, size: u64) {
+    /// Keeps room without asking whether there is any.
+    pub(crate) fn hold(&mut self, owner: Option<PeerId>, size: u64) {
         self.reserved_bytes += size;
         self.reserved_files += 1;
         *self.bytes.entry(owner).or_default() += size;

@@ -2,14 +2,12 @@
 //!
 //! Files lie under their real names in `peer_storage` of the data directory. What else is known of one is an extended
 //! attribute; a file without it belongs to this node's user. The rooms: `config` (its table in plugins.toml), `error`,
-//! `index` (names, owners, limits), `lanes` (work on one name is done in order), `store` (the files), `upload` (what is
-//! not finished), `handler`.
+//! `index` (names, owners, limits), `store` (the files), `upload` (what is not finished), `handler`.
 
 mod config;
 mod error;
 mod handler;
 mod index;
-mod lanes;
 mod store;
 mod upload;
 

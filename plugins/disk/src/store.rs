@@ -3,10 +3,9 @@
 use crate::config::DiskConfig;
 use crate::error::DiskError;
 use crate::index::{Entry, Index};
-use crate::lanes::Lanes;
 use crate::upload::Uploads;
 use parking_lot::Mutex;
-use potluck_sdk::files::{FileName, Folder, NewFile, Sha256, TEMPORARY_FOLDER};
+use potluck_sdk::files::{FileName, Folder, Lanes, NewFile, Sha256, TEMPORARY_FOLDER};
 use potluck_sdk::message::disk::{
     DELETED_TOPIC, FileEntry, FileEvent, REGISTERED_FILES_MAX, RegisterFile, RegisteredFile, STORED_TOPIC,
     UnregisterFile,
@@ -14,16 +13,16 @@ use potluck_sdk::message::disk::{
 use potluck_sdk::message::to_json;
 use potluck_sdk::{Host, PeerId, ProviderError, Status};
 use rustix::fs::XattrFlags;
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
 
-const ATTRIBUTE: &str = "user.potluck";
+/// The extended attribute of a file, and of an unfinished one.
+pub(crate) const ATTRIBUTE: &str = "user.potluck";
 const PIECE_BYTES: usize = 256 << 10;
 
 /// What the extended attribute says, as long as size and time are still those of the file.
@@ -54,7 +53,6 @@ impl Store {
             ProviderError::new("disk_failed", format!("the folder of the shared files cannot be used: {error}"))
         };
         let folder = Folder::open(&path).map_err(failed)?;
-        forget_old(&path.join(TEMPORARY_FOLDER), config.unfinished_seconds).map_err(failed)?;
         let mut index = Index::default();
         folder
             .list(|found| {
@@ -64,12 +62,14 @@ impl Store {
                 index.insert(&found.name, Entry { size: found.size, sha256, owner, modified_unix_seconds: seconds });
             })
             .map_err(failed)?;
+        let uploads =
+            Uploads::open(&path.join(TEMPORARY_FOLDER), config.unfinished_seconds, &mut index).map_err(failed)?;
         Ok(Store {
             host,
             config,
             folder,
             index: Mutex::new(index),
-            uploads: Uploads::default(),
+            uploads,
             lanes: Lanes::default(),
             operation_count: AtomicU64::new(0),
         })
@@ -91,7 +91,8 @@ impl Store {
         result
     }
 
-    fn write(&self, size: u64, source: impl Read) -> Result<(NewFile, String), DiskError> {
+    /// Writes a file that has no name yet, and hashes it.
+    pub(crate) fn write(&self, size: u64, source: impl Read) -> Result<(NewFile, String), DiskError> {
         let io = |error| DiskError::Io("PUT_FILE", error);
         let mut new = self.folder.create().map_err(io)?;
         let mut hash = Sha256::new();
@@ -134,16 +135,17 @@ impl Store {
             modified_seconds: metadata.mtime(),
             modified_nanoseconds: metadata.mtime_nsec(),
         };
-        // Where there are no attributes the file is the local user's after a restart.
-        let _ = rustix::fs::fsetxattr(&*new.file(), ATTRIBUTE, to_json(&attribute).as_bytes(), XattrFlags::empty());
+        set_attribute(new.file(), &attribute).map_err(io)?;
         let change = self.folder.publish(new, name).map_err(io)?;
         let modified = u64::try_from(metadata.mtime()).unwrap_or(0);
         let entry = Entry { size, sha256: Some(sha256.clone()), owner: caller, modified_unix_seconds: modified };
         // Others can read it already, so it counts already; it is acknowledged once it will stay.
         self.index.lock().insert(name, entry);
-        change.settle().map_err(io)?;
+        let settled = change.settle();
         self.host.publish(STORED_TOPIC, &FileEvent { filename: name.to_string(), size });
         self.register(vec![(name.to_string(), size, Some(sha256.clone()))], false);
+        // It cannot be taken back: what was there before is gone. So it stays, whole, and is not acknowledged.
+        settled.map_err(|error| DiskError::NotSettled("PUT_FILE", error))?;
         Ok((size, sha256))
     }
 
@@ -158,7 +160,7 @@ impl Store {
             Err(error) => return Err(DiskError::Io("DELETE_FILE", error)),
         };
         let size = self.index.lock().remove(name).map_or(0, |entry| entry.size);
-        change.settle().map_err(|error| DiskError::Io("DELETE_FILE", error))?;
+        let settled = change.settle();
         self.host.publish(DELETED_TOPIC, &FileEvent { filename: name.to_string(), size });
         let message = UnregisterFile {
             filename: Some(name.as_str().into()),
@@ -166,6 +168,7 @@ impl Store {
             ..Default::default()
         };
         self.tell_tracker(&to_json(&message));
+        settled.map_err(|error| DiskError::NotSettled("DELETE_FILE", error))?;
         Ok(true)
     }
 
@@ -289,6 +292,14 @@ impl Read for FromStart<'_> {
     }
 }
 
+/// Where there are no attributes a file is the local user's after a restart.
+pub(crate) fn set_attribute<T: Serialize>(file: &File, value: &T) -> io::Result<()> {
+    match rustix::fs::fsetxattr(file, ATTRIBUTE, to_json(value).as_bytes(), XattrFlags::empty()) {
+        Err(Errno::OPNOTSUPP) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
 fn read_attribute(file: &File) -> Option<Attribute> {
     let mut bytes = [0; 1024];
     let length = rustix::fs::fgetxattr(file, ATTRIBUTE, &mut bytes[..]).ok()?;
@@ -298,17 +309,4 @@ fn read_attribute(file: &File) -> Option<Attribute> {
         && attribute.modified_seconds == metadata.mtime()
         && attribute.modified_nanoseconds == metadata.mtime_nsec();
     same.then_some(attribute)
-}
-
-/// Removes what was never finished: at once if it has no key to go on by, else when it is old.
-fn forget_old(folder: &Path, unfinished_seconds: u64) -> io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let age = SystemTime::now().duration_since(entry.metadata()?.modified()?).unwrap_or_default();
-        let is_part = entry.file_name().to_string_lossy().starts_with("part-");
-        if !is_part || age > Duration::from_secs(unfinished_seconds) {
-            std::fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
 }

@@ -3,17 +3,22 @@
 //! The bytes are in an unfinished file of the folder, whose length says where to go on. It is removed when the upload ends,
 //! is aborted, is abandoned, or turns out to be another file than announced; never because a disk has failed, since its pieces were
 //! acknowledged. Pieces are not synced one by one: what a loss of power takes of them is asked for again, since the length
-//! says so, and the whole is synced and checked at the end.
+//! says so, and the whole is synced and checked at the end. Whose it is and what room it has is an extended attribute, so
+//! that it counts after a restart; where there are no attributes it counts again once somebody goes on with it.
 
 use crate::error::DiskError;
-use crate::store::{Store, hash};
+use crate::index::Index;
+use crate::store::{ATTRIBUTE, FromStart, Store, hash, set_attribute};
 use parking_lot::Mutex;
 use potluck_sdk::PeerId;
 use potluck_sdk::files::{FileName, NewFile};
 use potluck_sdk::message::disk::ChunkPut;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::io::Write;
-use std::time::{Duration, Instant};
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
 
 /// Another node may have this part of all uploads, so that one alone cannot keep the others out.
 const PEER_SHARE: usize = 4;
@@ -33,9 +38,14 @@ pub(crate) struct Chunk {
     pub(crate) abort: bool,
 }
 
+/// What is known of an upload, also after a restart.
+#[derive(Clone, Copy, Serialize, Deserialize)]
 struct Upload {
     owner: Option<PeerId>,
     reserved_bytes: u64,
+    /// The disk has failed to keep what was written, and does not say what of it.
+    is_doubtful: bool,
+    #[serde(skip, default = "Instant::now")]
     last_piece: Instant,
 }
 
@@ -44,26 +54,59 @@ struct Upload {
 pub(crate) struct Uploads(Mutex<HashMap<String, Upload>>);
 
 impl Uploads {
-    /// Keeps room for all that an upload will have.
-    fn reserve(&self, store: &Store, chunk: &Chunk, size: u64) -> Result<(), DiskError> {
-        let now = Instant::now();
+    /// Finds what was begun before the node was started, and removes what nobody can or will go on with.
+    pub(crate) fn open(folder: &Path, unfinished_seconds: u64, index: &mut Index) -> io::Result<Uploads> {
+        let mut uploads = HashMap::new();
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            let metadata = entry.metadata()?;
+            let age = SystemTime::now().duration_since(metadata.modified()?).unwrap_or_default();
+            let name = entry.file_name();
+            let key = name.to_str().and_then(|name| name.strip_prefix("part-"));
+            let Some(key) = key.filter(|_| age <= Duration::from_secs(unfinished_seconds)) else {
+                std::fs::remove_file(entry.path())?;
+                continue;
+            };
+            let Some(upload) = read_upload(&entry.path()) else { continue };
+            let last_piece = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
+            let upload = Upload { reserved_bytes: upload.reserved_bytes.max(metadata.len()), last_piece, ..upload };
+            index.hold(upload.owner, upload.reserved_bytes);
+            uploads.insert(key.to_owned(), upload);
+        }
+        Ok(Uploads(Mutex::new(uploads)))
+    }
+
+    /// Keeps room for all that an upload will have, and returns what is known of it then.
+    fn reserve(&self, store: &Store, chunk: &Chunk, size: u64) -> Result<Upload, DiskError> {
+        let last_piece = Instant::now();
         let mut uploads = self.0.lock();
+        let mut index = store.index.lock();
         if let Some(upload) = uploads.get_mut(&chunk.key) {
             let size = size.max(upload.reserved_bytes);
-            let mut index = store.index.lock();
-            index.reserve_more(&store.config, &chunk.name, chunk.owner, upload.reserved_bytes, size)?;
-            (upload.reserved_bytes, upload.last_piece) = (size, now);
-            return Ok(());
+            index.release(upload.owner, upload.reserved_bytes);
+            if let Err(refusal) = index.reserve(&store.config, &chunk.name, chunk.owner, size) {
+                index.hold(upload.owner, upload.reserved_bytes);
+                return Err(refusal);
+            }
+            *upload = Upload { owner: chunk.owner, reserved_bytes: size, last_piece, ..*upload };
+            return Ok(*upload);
         }
         let of_owner = uploads.values().filter(|upload| upload.owner == chunk.owner).count();
         let share = (store.config.uploads_max / PEER_SHARE).max(1);
         if uploads.len() >= store.config.uploads_max || (chunk.owner.is_some() && of_owner >= share) {
             return Err(DiskError::UploadsFull(uploads.len()));
         }
-        store.index.lock().reserve(&store.config, &chunk.name, chunk.owner, size)?;
-        let upload = Upload { owner: chunk.owner, reserved_bytes: size, last_piece: now };
+        index.reserve(&store.config, &chunk.name, chunk.owner, size)?;
+        let upload = Upload { owner: chunk.owner, reserved_bytes: size, is_doubtful: false, last_piece };
         uploads.insert(chunk.key.clone(), upload);
-        Ok(())
+        Ok(upload)
+    }
+
+    fn doubt(&self, key: &str) -> Option<Upload> {
+        let mut uploads = self.0.lock();
+        let upload = uploads.get_mut(key)?;
+        upload.is_doubtful = true;
+        Some(*upload)
     }
 
     fn end(&self, store: &Store, key: &str) {
@@ -123,30 +166,67 @@ pub(crate) fn store_chunk(store: &Store, chunk: Chunk) -> Result<ChunkPut, DiskE
         return Ok(state(received, false, None));
     }
     let total = received + chunk.data.len() as u64;
-    if let Err(refusal) = store.uploads.reserve(store, &chunk, total.max(chunk.size.unwrap_or(0))) {
-        discard_empty(part);
-        return Err(refusal);
-    }
-    if let Err(error) = part.file().write_all(&chunk.data) {
+    let upload = match store.uploads.reserve(store, &chunk, total.max(chunk.size.unwrap_or(0))) {
+        Ok(upload) => upload,
+        Err(refusal) => {
+            discard_empty(part);
+            return Err(refusal);
+        }
+    };
+    let written = match received {
+        0 => set_attribute(part.file(), &upload).and_then(|()| part.file().write_all(&chunk.data)),
+        _ => part.file().write_all(&chunk.data),
+    };
+    if let Err(error) = written {
         // What was written of the piece is taken back, so that the sender can go on from where it was.
         let _ = part.file().set_len(received);
+        if received == 0 {
+            part.discard();
+            store.uploads.end(store, &chunk.key);
+        }
         return Err(io(error));
     }
     if !chunk.is_final {
         return Ok(state(total, true, None));
     }
-    let finished = finish(store, &chunk, part, total);
+    let finished = finish(store, &chunk, part, total, upload.is_doubtful);
     if !matches!(finished, Err(DiskError::Io(..))) {
         store.uploads.end(store, &chunk.key);
+    } else if let Some(upload) = store.uploads.doubt(&chunk.key)
+        && let Ok(mut part) = store.folder.unfinished(&chunk.key)
+    {
+        let _ = set_attribute(part.file(), &upload);
     }
     finished.map(|(size, sha256)| state(size, true, Some(sha256)))
 }
 
-fn finish(store: &Store, chunk: &Chunk, mut part: NewFile, total: u64) -> Result<(u64, String), DiskError> {
+fn finish(
+    store: &Store,
+    chunk: &Chunk,
+    mut part: NewFile,
+    total: u64,
+    is_doubtful: bool,
+) -> Result<(u64, String), DiskError> {
     if chunk.size.is_some_and(|size| size != total) {
         part.discard();
         return Err(DiskError::SizeMismatch(total));
     }
-    let sha256 = hash(part.file()).map_err(|error| DiskError::Io("PUT_FILE_CHUNK", error))?;
-    store.finish(part, &chunk.name, chunk.owner, total, sha256, chunk.sha256.as_deref())
+    let publish = |new, sha256| store.finish(new, &chunk.name, chunk.owner, total, sha256, chunk.sha256.as_deref());
+    if !is_doubtful {
+        let sha256 = hash(part.file()).map_err(|error| DiskError::Io("PUT_FILE_CHUNK", error))?;
+        return publish(part, sha256);
+    }
+    // Syncing the same file again could succeed without writing what the kernel has given up, so all is written anew.
+    let (new, sha256) = store.write(total, FromStart::new(part.file()))?;
+    let published = publish(new, sha256);
+    if !matches!(published, Err(DiskError::Io(..))) {
+        part.discard();
+    }
+    published
+}
+
+fn read_upload(part: &Path) -> Option<Upload> {
+    let mut bytes = [0; 1024];
+    let length = rustix::fs::fgetxattr(File::open(part).ok()?, ATTRIBUTE, &mut bytes[..]).ok()?;
+    serde_json::from_slice(bytes.get(..length)?).ok()
 }

@@ -32,8 +32,13 @@ pub(crate) struct Now {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct PeerKey(u64);
 
-#[cfg(test)]
 impl PeerKey {
+    /// Before all others.
+    pub(crate) const LEAST: PeerKey = PeerKey(0);
+    /// Behind all others.
+    pub(crate) const GREATEST: PeerKey = PeerKey(u64::MAX);
+
+    #[cfg(test)]
     pub(crate) fn for_test(number: u64) -> PeerKey {
         PeerKey(number)
     }
@@ -86,6 +91,13 @@ impl fmt::Display for PeerEvent {
     }
 }
 
+/// A registration that is none any more.
+pub(crate) struct Gone {
+    pub(crate) key: PeerKey,
+    /// The new one of the same peer, when it has moved to another address.
+    pub(crate) moved_to: Option<PeerKey>,
+}
+
 pub(crate) const JOINED: &str = "peer.joined";
 pub(crate) const LEFT: &str = "peer.left";
 pub(crate) const LOST: &str = "peer.lost";
@@ -105,6 +117,7 @@ pub(crate) struct Directory {
     selection: Selection,
     history: History,
     last_key: u64,
+    gone: Vec<Gone>,
 }
 
 impl Directory {
@@ -120,6 +133,7 @@ impl Directory {
             selection: Selection::default(),
             history: History::default(),
             last_key: 0,
+            gone: Vec::new(),
         }
     }
 
@@ -145,16 +159,19 @@ impl Directory {
             return Err(TrackerError::AddressTaken);
         }
         let mut registered_at = now.wall;
+        let mut moved = None;
         if let Some(key) = peer_id.and_then(|peer_id| self.by_id.get(&peer_id).copied())
             && self.by_address.get(&address) != Some(&key)
         {
             registered_at = self.peers[&key].registered_at;
             self.remove(key, LEFT, events);
+            moved = Some(self.gone.len() - 1);
         }
         if let Some(key) = self.by_address.get(&address).copied() {
             let known = self.peers[&key].entry.peer_id;
             if known.is_none() || peer_id.is_none() || known == peer_id {
                 self.refresh(key, peer_id, is_from_there, load, now);
+                self.note_move(moved, key);
                 return Ok(());
             }
             self.remove(key, LEFT, events);
@@ -162,7 +179,8 @@ impl Directory {
         if self.members.len() >= self.peers_max {
             return Err(TrackerError::PeersFull(self.peers_max));
         }
-        self.insert(Claim { address, is_from_there }, peer_id, load, registered_at, now, events);
+        let key = self.insert(Claim { address, is_from_there }, peer_id, load, registered_at, now, events);
+        self.note_move(moved, key);
         Ok(())
     }
 
@@ -206,6 +224,31 @@ impl Directory {
     /// The id of the peer at an address, if it has told it.
     pub(crate) fn id_at(&self, address: &Address) -> Option<PeerId> {
         self.by_address.get(address).and_then(|key| self.peers[key].entry.peer_id)
+    }
+
+    /// What is known of the peer with an id; nothing when it is not alive.
+    pub(crate) fn peer(&self, peer_id: PeerId) -> Option<&PeerEntry> {
+        self.by_id.get(&peer_id).map(|key| &self.peers[key].entry)
+    }
+
+    /// The registration of the peer with an id.
+    pub(crate) fn key_of(&self, peer_id: PeerId) -> Option<PeerKey> {
+        self.by_id.get(&peer_id).copied()
+    }
+
+    /// The registration of the peer at an address.
+    pub(crate) fn key_at(&self, address: &Address) -> Option<PeerKey> {
+        self.by_address.get(address).copied()
+    }
+
+    /// The peer of a registration.
+    pub(crate) fn entry(&self, key: PeerKey) -> Option<&PeerEntry> {
+        self.peers.get(&key).map(|peer| &peer.entry)
+    }
+
+    /// The registrations that are gone since this was last asked.
+    pub(crate) fn take_gone(&mut self) -> Vec<Gone> {
+        std::mem::take(&mut self.gone)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -256,7 +299,7 @@ impl Directory {
         registered_at: SystemTime,
         now: Now,
         events: &mut Vec<PeerEvent>,
-    ) {
+    ) -> PeerKey {
         let Claim { address, is_from_there } = claim;
         self.last_key += 1;
         let key = PeerKey(self.last_key);
@@ -281,6 +324,7 @@ impl Directory {
         }
         self.peers.insert(key, peer);
         self.note_change(Some(key));
+        key
     }
 
     fn refresh(&mut self, key: PeerKey, peer_id: Option<PeerId>, is_from_there: bool, load: Load, now: Now) {
@@ -306,6 +350,7 @@ impl Directory {
 
     fn remove(&mut self, key: PeerKey, topic: &'static str, events: &mut Vec<PeerEvent>) {
         let Some(peer) = self.peers.remove(&key) else { return };
+        self.gone.push(Gone { key, moved_to: None });
         let PeerEntry { peer_id, ip, port, .. } = peer.entry;
         self.members.swap_remove(peer.position);
         if let Some(moved) = self.members.get(peer.position).and_then(|moved| self.peers.get_mut(moved)) {
@@ -321,6 +366,12 @@ impl Directory {
         events.push(PeerEvent { topic, peer_id, ip: address.ip.clone(), port });
         self.note_change(None);
         self.history.note_removal(address);
+    }
+
+    fn note_move(&mut self, gone: Option<usize>, key: PeerKey) {
+        if let Some(gone) = gone.and_then(|place| self.gone.get_mut(place)) {
+            gone.moved_to = Some(key);
+        }
     }
 
     fn note_change(&mut self, changed: Option<PeerKey>) {

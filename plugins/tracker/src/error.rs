@@ -1,6 +1,8 @@
 //! What can go wrong, and the codes that programs see.
 
 use potluck_sdk::ProviderError;
+use potluck_sdk::files::NAME_BYTES_MAX;
+use potluck_sdk::message::disk::REGISTERED_FILES_MAX;
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TrackerError {
@@ -14,6 +16,22 @@ pub(crate) enum TrackerError {
     NotYourself,
     #[error("another peer is heard from that address; leave ip out, or set `advertise` in [node] to where this one is")]
     AddressTaken,
+    #[error("Port required")]
+    PortMissing,
+    #[error("Filename required")]
+    FilenameRequired,
+    #[error("a filename has {NAME_BYTES_MAX} bytes at most")]
+    FilenameTooLong,
+    #[error("a message names {REGISTERED_FILES_MAX} files at most; send several")]
+    FilesAtOnce,
+    #[error("sha256 must be 64 hexadecimal digits in lower case")]
+    Sha256,
+    #[error("Peer not registered")]
+    NotRegistered,
+    #[error("this tracker knows {0} shared files, its limit; raise shared_files_max in [plugins.tracker]")]
+    FilesFull(usize),
+    #[error("this tracker knows {0} files of that peer, the limit; raise peer_files_max in [plugins.tracker]")]
+    PeerFilesFull(usize),
     #[error("Peer not found")]
     PeerNotFound,
     #[error("No peers available")]
@@ -28,11 +46,12 @@ impl From<TrackerError> for ProviderError {
     fn from(error: TrackerError) -> ProviderError {
         use TrackerError::*;
         let code = match error {
-            PortRequired(_) | Address | Load(_) => ProviderError::INVALID_MESSAGE,
+            PortRequired(_) | PortMissing | Address | Load(_) | FilenameRequired | FilenameTooLong | FilesAtOnce
+            | Sha256 => ProviderError::INVALID_MESSAGE,
             NotYourself | AddressTaken => ProviderError::FORBIDDEN,
-            PeerNotFound => "peer_not_found",
+            PeerNotFound | NotRegistered => "peer_not_found",
             NoPeers => "no_peers",
-            PeersFull(_) | WatchersFull(_) => ProviderError::LIMIT_REACHED,
+            PeersFull(_) | WatchersFull(_) | FilesFull(_) | PeerFilesFull(_) => ProviderError::LIMIT_REACHED,
         };
         ProviderError::new(code, error.to_string())
     }

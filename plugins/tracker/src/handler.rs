@@ -3,6 +3,7 @@
 use crate::address::Address;
 use crate::directory::{Claim, Peer};
 use crate::error::TrackerError;
+use crate::files::handler as files;
 use crate::service::{Service, Watch};
 use potluck_sdk::message::tracker::{
     CpuResponse, Done, Load, PeerRevoked, PeerStatus, REVOKED_TOPIC, Register, Registered, RequestCpu, Unregister,
@@ -23,6 +24,9 @@ pub(crate) fn answer(service: &Arc<Service>, request: Request<'_>, reply: Reply<
         "WATCH_PEERS" => watch_peers(service, request, reply),
         "REGISTER" => reply.result(register(service, request)),
         "UNREGISTER" => reply.result(unregister(service, request)),
+        "FIND_FILE" => reply.result(files::find(service, request)),
+        "REGISTER_FILE" => reply.result(files::register(service, request)),
+        "UNREGISTER_FILE" => reply.result(files::unregister(service, request)),
         other => {
             let text = format!("the tracker does not answer {other}");
             reply.error(&ProviderError::new(ProviderError::NO_PROVIDER, text));
@@ -129,7 +133,7 @@ fn local_time(time: SystemTime) -> String {
 }
 
 /// Where the sender of a message says that it can be reached; where it has sent it from, when it does not say.
-fn address(
+pub(crate) fn address(
     request: &Request<'_>,
     ip: Option<&str>,
     port: Option<u16>,

@@ -9,6 +9,9 @@
 //! | `UPDATE_LOAD` | a node is still there, and this busy | `STATUS` |
 //! | `UNREGISTER` | a node leaves | `STATUS` |
 //! | `REQUEST_CPU` | names the node with the least expected wait | `CPU_RESPONSE` |
+//! | `REGISTER_FILE` | a node tells of shared files that it has | `STATUS` |
+//! | `UNREGISTER_FILE` | a node tells of shared files that it has no more | `STATUS` |
+//! | `FIND_FILE` | names nodes that have a shared file | `FILE_PEERS` |
 //! | `WATCH_PEERS` | answers when the table of nodes differs from the asker's | `PEER_TABLE` |
 //!
 //! It listens for `peer.revoked`, with which the host tells of members that are none any more.
@@ -17,7 +20,7 @@
 //!
 //! The rooms, in reading order: `config` (its table in plugins.toml), `handler` (one function a message), `service` (the
 //! lock, the timers, and what is done once the lock is released), `directory` (who is alive and how loaded), `selection`
-//! (which peer to use), `table` (what a watcher is told), `watch` (who waits, and when it is its turn), `error` (what can
+//! (which peer to use), `files` (who has which shared file), `table` (what a watcher is told), `watch` (who waits, and when it is its turn), `error` (what can
 //! go wrong).
 
 mod config;
@@ -26,9 +29,12 @@ mod service;
 
 mod address;
 mod directory;
+mod files;
 mod selection;
 mod table;
 mod watch;
+
+mod registry;
 
 mod error;
 
@@ -37,6 +43,7 @@ use potluck_sdk::message::tracker::REVOKED_TOPIC;
 use potluck_sdk::{
     Config, Host, LeastCaller, MessageInfo, Provider, ProviderError, ProviderInfo, Reply, Request, Status,
 };
+use registry::Registry;
 use service::Service;
 use std::sync::Arc;
 use std::time::Instant;
@@ -44,6 +51,7 @@ use std::time::Instant;
 /// The provider `tracker`.
 pub struct Tracker {
     service: Arc<Service>,
+    registry: Arc<Registry>,
 }
 
 impl Tracker {
@@ -58,7 +66,9 @@ impl Tracker {
     ) -> Result<Tracker, ProviderError> {
         let config = TrackerConfig::read(config)?;
         host.subscribe(REVOKED_TOPIC);
-        Ok(Tracker { service: Service::new(host, &config, Box::new(now)) })
+        let service = Service::new(host, &config, Box::new(now));
+        let registry = Registry::open(host, &config, &service)?;
+        Ok(Tracker { service, registry })
     }
 }
 
@@ -72,6 +82,18 @@ impl Provider for Tracker {
             MessageInfo::new("UPDATE_LOAD", LeastCaller::Member),
             MessageInfo::new("REQUEST_CPU", LeastCaller::Member),
             MessageInfo::new("WATCH_PEERS", LeastCaller::Member),
+            MessageInfo::new("REGISTER_FILE", LeastCaller::Member),
+            MessageInfo::new("UNREGISTER_FILE", LeastCaller::Member),
+            MessageInfo::new("FIND_FILE", LeastCaller::Member),
+            MessageInfo::new("REGISTER_OWNED_FILE", LeastCaller::Member),
+            MessageInfo::new("FIND_OWNED_FILE", LeastCaller::Member),
+            MessageInfo::new("REPORT_OWNED_FILES", LeastCaller::Member),
+            MessageInfo::new("REQUEST_STORAGE_PEERS", LeastCaller::Member),
+            // A node that keeps its own user's owned files as well answers the same types, without these members.
+            MessageInfo::new("LIST_OWNED_FILES", LeastCaller::Member).when(&["requester_id", "requester_port"]),
+            MessageInfo::new("DELETE_OWNED_FILE", LeastCaller::Member).when(&["owner_id", "owner_port"]),
+            MessageInfo::new("REPAIR_OWNED_FILES", LeastCaller::Member).when(&["name_tag", "requester_id"]),
+            MessageInfo::new("BIND_OWNER", LeastCaller::Local),
         ],
     };
 
@@ -80,7 +102,12 @@ impl Provider for Tracker {
     }
 
     fn handle(&self, request: Request<'_>, reply: Reply<'_>) {
+        if registry::answers(request.message_type) {
+            return registry::answer(&self.registry, request, reply);
+        }
+        let caller = request.caller;
         handler::answer(&self.service, request, reply);
+        self.registry.heard(caller);
     }
 
     fn event(&self, topic: &str, json: &str) {
@@ -93,6 +120,7 @@ impl Provider for Tracker {
 
     fn stop(&self) {
         self.service.stop();
+        self.registry.stop();
     }
 }
 

@@ -6,11 +6,12 @@
 use crate::config::TrackerConfig;
 use crate::directory::{Directory, JOINED, Now, PeerEvent};
 use crate::error::TrackerError;
+use crate::files::SharedFiles;
 use crate::table::Tables;
 use crate::watch::{WatcherId, Watchers};
 use parking_lot::Mutex;
 use potluck_sdk::message::tracker::WatchPeers;
-use potluck_sdk::{Host, Level, PendingReply, ProviderError};
+use potluck_sdk::{Host, Level, PeerId, PendingReply, ProviderError};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -30,6 +31,7 @@ pub(crate) struct Service {
 /// What the lock protects.
 pub(crate) struct State {
     pub(crate) directory: Directory,
+    pub(crate) files: SharedFiles,
     pub(crate) counters: Counters,
     watchers: Watchers<PendingReply>,
     tables: Tables,
@@ -54,6 +56,8 @@ pub(crate) struct Counters {
     peers_lost: u64,
     /// WATCH_PEERS that wait now.
     watchers: usize,
+    /// Shared files that are known now, each as often as there are holders.
+    shared_files: usize,
 }
 
 /// What is done once the lock is released.
@@ -84,6 +88,7 @@ impl Service {
             sweep_gap: config.heartbeat() / 10,
             state: Mutex::new(State {
                 directory,
+                files: SharedFiles::new(config.shared_files_max, config.peer_files_max),
                 counters: Counters::default(),
                 watchers: Watchers::new(config.watchers_max),
                 tables: Tables::new(),
@@ -106,7 +111,9 @@ impl Service {
             let mut outbox = Outbox::default();
             state.directory.remove_dead(now.instant, &mut outbox.events);
             state.counters.peers_lost += outbox.events.len() as u64;
+            state.forget_gone();
             let result = operation(&mut state, now, &mut outbox.events);
+            state.forget_gone();
             state.answer_watchers(now.instant, &mut outbox);
             state.set_timers(now.instant, self.sweep_gap, &mut outbox);
             (result, outbox)
@@ -147,9 +154,19 @@ impl Service {
         drop(reply);
     }
 
+    /// What time it is.
+    pub(crate) fn instant(&self) -> Instant {
+        (self.clock)()
+    }
+
+    /// The id of the node that this tracker runs in.
+    pub(crate) fn own_id(&self) -> PeerId {
+        self.host.node().peer_id
+    }
+
     /// The counters as they are now.
     pub(crate) fn counters(state: &State) -> Counters {
-        Counters { watchers: state.watchers.len(), ..state.counters.clone() }
+        Counters { watchers: state.watchers.len(), shared_files: state.files.len(), ..state.counters.clone() }
     }
 
     /// Answers all that wait: the tracker goes away.
@@ -187,6 +204,16 @@ impl Service {
 }
 
 impl State {
+    /// What a peer has told of its files goes, or moves, with it.
+    fn forget_gone(&mut self) {
+        for gone in self.directory.take_gone() {
+            match gone.moved_to {
+                Some(key) => self.files.move_peer(gone.key, key),
+                None => self.files.remove_peer(gone.key),
+            }
+        }
+    }
+
     fn answer_watchers(&mut self, now: Instant, outbox: &mut Outbox) {
         if self.noted_version != self.directory.version() {
             self.noted_version = self.directory.version();

@@ -22,6 +22,10 @@ The pool goes on: tracker on port {tracker}, peers on ports {all}. In another te
   {potluck} --port {first} cpu --module {guest} --function primes --args '[10, 50]'
   {potluck} --port {first} set-mem --key greeting --value hello
   {potluck} --port {first} get-mem --key greeting
+  {potluck} --port {first} put-file {guest} prime_sum.wasm
+  {potluck} --port {first} files
+  {potluck} --port {first} upload {guest} --replicas 2
+  {potluck} --port {first} files status
   {potluck} --port {first} peers
   {potluck} --port {first} plugins
   {potluck} --port {first} events

@@ -87,6 +87,12 @@ impl<'a> Pool<'a> {
         Ok(output.stdout)
     }
 
+    /// As [`Pool::say`], to a peer by its number, counted from 0.
+    pub(super) fn say_at(&self, peer: usize, arguments: &[&str]) -> Result<Vec<u8>> {
+        let node = self.peers.get(peer).with_context(|| format!("there are no {} peers", peer + 1))?;
+        self.say(node, arguments)
+    }
+
     /// Waits until the first peer has heard from the tracker of all of them.
     pub(super) fn wait_until_complete(&mut self) -> Result<()> {
         let deadline = Instant::now() + COMPLETE_LIMIT;

@@ -1,8 +1,7 @@
 //! Work on one name is done in the order in which it came, on one blocking thread; names do not wait for each other.
 
-use crate::error::DiskError;
+use crate::Host;
 use parking_lot::Mutex;
-use potluck_sdk::Host;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -20,21 +19,30 @@ struct State {
     bytes: usize,
 }
 
+/// Too much work waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too much work is waiting for the disk; try again in a moment")]
+pub struct LanesFull;
+
+/// Queues of work by name, on the host's blocking threads. Clones share the queues.
 #[derive(Clone, Default)]
-pub(crate) struct Lanes(Arc<Mutex<State>>);
+pub struct Lanes(Arc<Mutex<State>>);
 
 impl Lanes {
-    /// Queues work that holds `bytes` of memory.
-    pub(crate) fn run(
+    /// Queues work that holds `bytes` of memory. It does not block; the work may.
+    ///
+    /// # Errors
+    /// When 1024 pieces of work wait, or they hold 64 MiB.
+    pub fn run(
         &self,
         host: Host,
         name: &str,
         bytes: usize,
         work: impl FnOnce() + Send + 'static,
-    ) -> Result<(), DiskError> {
+    ) -> Result<(), LanesFull> {
         let mut state = self.0.lock();
         if state.count >= WORK_MAX || (state.bytes > 0 && state.bytes + bytes > BYTES_MAX) {
-            return Err(DiskError::Busy);
+            return Err(LanesFull);
         }
         state.count += 1;
         state.bytes += bytes;

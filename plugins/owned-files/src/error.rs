@@ -1,0 +1,99 @@
+//! What can go wrong, and the codes that programs see.
+
+use potluck_sdk::ProviderError;
+use potluck_sdk::files::{HashesError, LanesFull, ManifestError, NameError};
+
+/// Code of the refusal that passes by itself.
+pub(crate) const BUSY: &str = "busy";
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OwnedError {
+    #[error("Filename required for {0}")]
+    FilenameRequired(&'static str),
+    #[error("{0} needs {1}")]
+    MemberRequired(&'static str, &'static str),
+    #[error("{0} failed: Invalid filename: {1}")]
+    Name(&'static str, NameError),
+    #[error("data is not valid base64; encode the bytes with the standard alphabet and padding")]
+    Base64,
+    #[error("upload must be 1 to 64 letters, digits, hyphens or underscores")]
+    UploadName,
+    #[error("blob must be 32 lower-case hexadecimal digits")]
+    BlobName,
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    #[error(transparent)]
+    Hashes(#[from] HashesError),
+    #[error("the bytes are not those of the block that the owner has signed; send it again")]
+    Mismatch,
+    #[error("the bytes have SHA-256 {0}, not the one that was sent; nothing was stored, send them again")]
+    HashMismatch(String),
+    #[error("the file has {0} bytes, not as many as were announced; the upload was thrown away, send it again")]
+    SizeMismatch(u64),
+    #[error("Access denied: you are not the owner of this file")]
+    NotOwner,
+    #[error("only the pool's tracker may ask for this")]
+    NotTracker,
+    #[error("a later version of this file is known, or it was deleted; nothing was stored")]
+    Superseded,
+    #[error("File too large (max {0} bytes)")]
+    TooLarge(u64),
+    #[error("Storage quota exceeded (max {} MB); delete files, or raise {key} in [plugins.owned-files]", bytes >> 20)]
+    Quota { bytes: u64, key: &'static str },
+    #[error("the node keeps {0} replicas, its limit; raise replicas_max in [plugins.owned-files]")]
+    ReplicasFull(usize),
+    #[error("{0} uploads are unfinished, the limit; finish or abort some")]
+    UploadsFull(usize),
+    #[error(transparent)]
+    Busy(#[from] LanesFull),
+    #[error("the file has become another one meanwhile; begin again")]
+    Changed,
+    #[error("the blob is not here")]
+    NoBlob,
+    #[error("another blob has this id, or this revision of the file; upload the file again")]
+    Taken,
+    #[error("{0} replicas are being brought to other peers, the limit; try again later")]
+    ReplicationsFull(usize),
+    #[error("Missing required fields")]
+    MissingFields,
+    #[error("File not found on this peer")]
+    NotHere,
+    #[error("the replica is damaged; its repair has been asked for")]
+    Damaged,
+    /// What another node has answered.
+    #[error("{0}")]
+    Peer(ProviderError),
+    #[error("{0}")]
+    NoHolders(String),
+    #[error("{0} failed: {1}")]
+    Io(&'static str, std::io::Error),
+    #[error("the list of own files cannot be used: {0}")]
+    Database(#[from] rusqlite::Error),
+}
+
+impl From<OwnedError> for ProviderError {
+    fn from(error: OwnedError) -> ProviderError {
+        use OwnedError::*;
+        let code = match error {
+            Peer(error) => return error,
+            FilenameRequired(_) | MemberRequired(..) | Base64 | UploadName | BlobName | MissingFields => {
+                ProviderError::INVALID_MESSAGE
+            }
+            Name(..) => "invalid_name",
+            Manifest(_) => "invalid_manifest",
+            Hashes(_) | Mismatch | HashMismatch(_) | SizeMismatch(_) => "hash_mismatch",
+            NotOwner | NotTracker => ProviderError::FORBIDDEN,
+            Superseded => "superseded",
+            Taken => "conflict",
+            TooLarge(_) => "file_too_large",
+            Quota { .. } | ReplicasFull(_) | ReplicationsFull(_) | UploadsFull(_) => ProviderError::LIMIT_REACHED,
+            Busy(_) => BUSY,
+            Changed => "file_changed",
+            NoBlob | NotHere => "not_found",
+            Damaged => "damaged",
+            NoHolders(_) => "no_holders",
+            Io(..) | Database(_) => "disk_failed",
+        };
+        ProviderError::new(code, error.to_string())
+    }
+}

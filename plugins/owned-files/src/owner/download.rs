@@ -1,0 +1,208 @@
+//! DOWNLOAD_OWNED_FILE: pieces of a file, decrypted on the way.
+//!
+//! The pieces of one file are read one after the other through one reader, so that each block is fetched and decrypted once
+//! while a client reads on.
+
+use super::Owner;
+use super::remote::RemoteBlob;
+use super::upload::find;
+use crate::error::OwnedError;
+use age::stream::StreamReader;
+use potluck_sdk::files::FileName;
+use potluck_sdk::message::ATTACHMENT_BYTES_MAX;
+use potluck_sdk::message::owned_files::{OwnedFileResponse, ReplicaState};
+use potluck_sdk::{PeerId, ProviderError};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::time::{Duration, Instant};
+
+/// Files that are open at a time; each may hold 16 MiB.
+const OPEN_MAX: usize = 3;
+/// An open file that nobody reads on is closed after this.
+const OPEN_TIME: Duration = Duration::from_secs(30);
+/// How old what is known of a file's holders may be.
+const FRESH_TIME: Duration = Duration::from_secs(10);
+/// The unit in which the stream is encrypted.
+const CHUNK_BYTES: u64 = 64 << 10;
+
+/// A file that is being read.
+pub(crate) struct Open {
+    name_tag: String,
+    revision: u64,
+    size: u64,
+    sha256: String,
+    reader: StreamReader<RemoteBlob>,
+    position: u64,
+    found_at: Instant,
+    used_at: Instant,
+}
+
+/// Reads a piece, and what the file is. May block while holders are asked.
+pub(crate) fn read_piece(
+    owner: &Owner,
+    name: &FileName,
+    offset: u64,
+    length: Option<u64>,
+    revision: Option<u64>,
+) -> Result<(OwnedFileResponse, Vec<u8>), OwnedError> {
+    let name_tag = owner.keys.name_tag(name);
+    let mut is_anew = false;
+    let mut open = match take_open(owner, &name_tag) {
+        Some(open) => open,
+        None => {
+            is_anew = true;
+            match open_file(owner, &name_tag)? {
+                Some(open) => open,
+                None => return Ok((missing(name), Vec::new())),
+            }
+        }
+    };
+    if revision.is_some_and(|revision| revision != open.revision) {
+        return Err(OwnedError::Changed);
+    }
+    let length = length.unwrap_or(ATTACHMENT_BYTES_MAX).min(ATTACHMENT_BYTES_MAX);
+    let length = length.min(open.size.saturating_sub(offset));
+    let mut bytes = Vec::new();
+    let mut read = open.read(offset, length, &mut bytes);
+    if read.is_err() && !is_anew {
+        // Holders may have moved, or others have it now: once more with what the tracker says now.
+        if let Some(mut again) = open_file(owner, &name_tag)? {
+            if again.revision != open.revision {
+                return Err(OwnedError::Changed);
+            }
+            read = again.read(offset, length, &mut bytes);
+            open = again;
+        }
+    }
+    read.map_err(|error| {
+        let code = if error.kind() == io::ErrorKind::NotConnected { "no_holders" } else { "disk_failed" };
+        OwnedError::Peer(ProviderError::new(code, format!("{name} cannot be read: {error}")))
+    })?;
+    let response = OwnedFileResponse {
+        filename: name.to_string(),
+        found: true,
+        size: Some(open.size),
+        sha256: Some(open.sha256.clone()),
+        revision: Some(open.revision),
+        ..OwnedFileResponse::default()
+    };
+    keep_open(owner, open);
+    Ok((response, bytes))
+}
+
+fn missing(name: &FileName) -> OwnedFileResponse {
+    OwnedFileResponse {
+        filename: name.to_string(),
+        error: Some("File not found".to_owned()),
+        ..OwnedFileResponse::default()
+    }
+}
+
+fn take_open(owner: &Owner, name_tag: &str) -> Option<Open> {
+    let mut all = owner.open.lock();
+    all.retain(|open| open.used_at.elapsed() < OPEN_TIME);
+    let index = all.iter().position(|open| open.name_tag == name_tag)?;
+    let open = all.swap_remove(index);
+    // A newer version is found soon, and also when nobody says which one is wanted.
+    (open.found_at.elapsed() < FRESH_TIME || open.position > 0).then_some(open)
+}
+
+fn keep_open(owner: &Owner, mut open: Open) {
+    open.used_at = Instant::now();
+    if open.position >= open.size {
+        // The next one reads from the beginning, and of the newest version.
+        return;
+    }
+    let mut all = owner.open.lock();
+    all.push(open);
+    if all.len() > OPEN_MAX
+        && let Some(oldest) = (0..all.len()).min_by_key(|index| all[*index].used_at)
+    {
+        all.swap_remove(oldest);
+    }
+}
+
+/// Forgets an open file, since there is another version.
+pub(super) fn forget(owner: &Owner, name_tag: &str) {
+    owner.open.lock().retain(|open| open.name_tag != name_tag);
+}
+
+fn open_file(owner: &Owner, name_tag: &str) -> Result<Option<Open>, OwnedError> {
+    let here = owner.database.file(name_tag)?;
+    let (manifest, hashes, holders) = match (find(owner, name_tag), here) {
+        (Ok(Some((manifest, hashes, peers))), here)
+            if here.as_ref().is_none_or(|here| manifest.manifest.revision >= here.manifest.manifest.revision) =>
+        {
+            let mut holders: Vec<PeerId> = usable(&peers);
+            let mut hashes = hashes;
+            if let Some(here) = here.filter(|here| here.manifest.signed == manifest.signed) {
+                // The tracker may have just begun, and not have heard of all.
+                holders.extend(here.holders.into_iter().filter(|id| !peers.iter().any(|peer| peer.peer_id == Some(*id))));
+                hashes = here.block_hashes;
+            }
+            (manifest, hashes, holders)
+        }
+        (_, Some(here)) => (here.manifest, here.block_hashes, here.holders),
+        (Ok(_), None) => return Ok(None),
+        (Err(error), None) => return Err(error),
+    };
+    let Some(blob) = manifest.manifest.blob.clone() else { return Ok(None) };
+    let Some((_, sealed)) = owner.keys.unseal(&manifest.manifest) else { return Ok(None) };
+    let hashes = match manifest.block_hashes(&hashes) {
+        Ok(hashes) => hashes,
+        Err(_) => super::list::hashes_from_holders(owner, &manifest, &holders)?,
+    };
+    let remote = RemoteBlob::new(owner.host, owner.id, &blob.id, hashes, &holders);
+    let reader = owner.keys.decrypt(remote).map_err(|error| {
+        let code = if error.kind() == io::ErrorKind::NotConnected { "no_holders" } else { "disk_failed" };
+        OwnedError::Peer(ProviderError::new(code, format!("{} cannot be read: {error}", sealed.filename)))
+    })?;
+    let now = Instant::now();
+    Ok(Some(Open {
+        name_tag: name_tag.to_owned(),
+        revision: manifest.manifest.revision,
+        size: sealed.size,
+        sha256: sealed.sha256,
+        reader,
+        position: 0,
+        found_at: now,
+        used_at: now,
+    }))
+}
+
+/// Those that may have it, the best first.
+fn usable(peers: &[potluck_sdk::message::owned_files::StoragePeer]) -> Vec<PeerId> {
+    let rank = |state: ReplicaState| match state {
+        ReplicaState::Ok => 0,
+        ReplicaState::Unchecked => 1,
+        ReplicaState::Away => 2,
+        ReplicaState::Damaged => 3,
+        ReplicaState::Missing => 4,
+    };
+    let mut usable: Vec<_> = peers.iter().filter_map(|peer| Some((rank(peer.state), peer.peer_id?))).collect();
+    usable.sort_by_key(|(rank, _)| *rank);
+    usable.into_iter().map(|(_, id)| id).collect()
+}
+
+impl Open {
+    fn read(&mut self, offset: u64, length: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
+        bytes.clear();
+        bytes.resize(usize::try_from(length).map_err(io::Error::other)?, 0);
+        if length == 0 {
+            return Ok(());
+        }
+        if offset != self.position {
+            // At the very beginning of a chunk the library would look for the end of the file first.
+            let is_boundary = offset > 0 && offset.is_multiple_of(CHUNK_BYTES);
+            self.position = u64::MAX;
+            self.reader.seek(SeekFrom::Start(offset - u64::from(is_boundary)))?;
+            if is_boundary {
+                self.reader.read_exact(&mut [0])?;
+            }
+        }
+        // Unknown until it has succeeded.
+        self.position = u64::MAX;
+        self.reader.read_exact(bytes)?;
+        self.position = offset + length;
+        Ok(())
+    }
+}

@@ -1,0 +1,170 @@
+//! One function a message of the node's own user: decode, find its lane, make the reply on a blocking thread.
+
+use super::Owner;
+use super::upload::{Piece, take_piece};
+use super::{download, list};
+use crate::error::OwnedError;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use parking_lot::Mutex;
+use potluck_sdk::files::{FileName, to_hex};
+use potluck_sdk::message::owned_files::{
+    DeleteOwnedFile, DownloadOwnedFile, ListOwnedFiles, RepairOwnedFiles, UploadOwnedFile,
+};
+use potluck_sdk::message::disk::Encoding;
+use potluck_sdk::message::{ATTACHMENT_BYTES_MAX, to_json};
+use potluck_sdk::{Caller, PendingReply, ProviderError, Reply, Request};
+use ring::digest::{SHA256, digest};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Small questions that wait for the tracker at a time.
+const QUESTIONS_MAX: u64 = 4;
+
+/// Answers one message.
+pub(crate) fn answer(owner: &Arc<Owner>, request: Request<'_>, reply: Reply<'_>) {
+    if !matches!(request.caller, Caller::Local | Caller::Web(_) | Caller::Plugin(_)) {
+        let text = "only the node's own user has its owned files; ask your own node";
+        return reply.error(&ProviderError::new(ProviderError::FORBIDDEN, text));
+    }
+    let work = match request.message_type {
+        "UPLOAD_OWNED_FILE" => upload(owner, request),
+        "DOWNLOAD_OWNED_FILE" => download(request),
+        "LIST_OWNED_FILES" => list(request),
+        "DELETE_OWNED_FILE" => delete(request),
+        "REPAIR_OWNED_FILES" => repair(request),
+        other => Err(ProviderError::new(ProviderError::NO_PROVIDER, format!("nobody answers {other} here"))),
+    };
+    let work = match work {
+        Ok(work) => work,
+        Err(error) => return reply.error(&error),
+    };
+    let (inner, lanes, host) = (Arc::clone(owner), owner.lanes.clone(), owner.host);
+    // The reply goes along in a cell, so that it is still here when there is no room for the work.
+    let (cell, lane) = (Arc::new(Mutex::new(Some(reply.later()))), work.lane.clone());
+    let taken = Arc::clone(&cell);
+    let queued = lanes.run(host, &work.lane, work.bytes, move || {
+        let reply = taken.lock().take();
+        if let Some(reply) = reply {
+            (work.run)(&inner, reply);
+        }
+    });
+    if let Err(full) = queued
+        && let Some(reply) = cell.lock().take()
+    {
+        owner.aborted.lock().remove(&lane);
+        reply.error(&OwnedError::from(full).into());
+    }
+}
+
+type Run = Box<dyn FnOnce(&Owner, PendingReply) + Send>;
+
+/// What is done on a blocking thread.
+struct Work {
+    lane: String,
+    bytes: usize,
+    run: Run,
+}
+
+type Started = Result<Work, ProviderError>;
+
+fn work(lane: String, bytes: usize, run: impl FnOnce(&Owner, PendingReply) + Send + 'static) -> Started {
+    Ok(Work { lane, bytes, run: Box::new(run) })
+}
+
+/// One of the lanes for small questions. No key begins with a slash.
+fn question_lane() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!("/question-{}", NEXT.fetch_add(1, Ordering::Relaxed) % QUESTIONS_MAX)
+}
+
+fn send<T: serde::Serialize>(reply: PendingReply, result: Result<T, OwnedError>) {
+    match result {
+        Ok(body) => reply.send(&body),
+        Err(error) => reply.error(&error.into()),
+    }
+}
+
+fn name(text: Option<&str>, operation: &'static str) -> Result<FileName, OwnedError> {
+    let text = text.filter(|text| !text.is_empty()).ok_or(OwnedError::FilenameRequired(operation))?;
+    FileName::try_from(text).map_err(|error| OwnedError::Name(operation, error))
+}
+
+fn optional_name(text: Option<&str>, operation: &'static str) -> Result<Option<FileName>, OwnedError> {
+    text.map(|text| name(Some(text), operation)).transpose()
+}
+
+fn upload(owner: &Owner, request: Request<'_>) -> Started {
+    let message: UploadOwnedFile<'_> = request.parse()?;
+    let name = name(message.filename.as_deref(), "UPLOAD_OWNED_FILE")?;
+    let upload = message.upload.unwrap_or_default().into_owned();
+    let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    if upload.is_empty() || upload.len() > 64 || !upload.bytes().all(is_fine) {
+        return Err(OwnedError::UploadName.into());
+    }
+    let data = match message.data.as_deref() {
+        Some(data) => STANDARD.decode(data).map_err(|_| OwnedError::Base64)?,
+        None => request.attachment.to_vec(),
+    };
+    if data.len() as u64 > ATTACHMENT_BYTES_MAX {
+        return Err(OwnedError::TooLarge(ATTACHMENT_BYTES_MAX).into());
+    }
+    let key = to_hex(digest(&SHA256, format!("{upload}\0{name}").as_bytes()).as_ref());
+    if message.abort {
+        // The upload may hold its lane until its holders have it all.
+        owner.aborted.lock().insert(key.clone());
+    }
+    let piece = Piece {
+        name,
+        upload,
+        key: key.clone(),
+        offset: message.offset,
+        size: message.size,
+        data,
+        is_final: message.is_final,
+        sha256: message.sha256.map(|text| text.into_owned()),
+        replicas: message.replicas,
+        holders: message.holders.iter().map(|holder| holder.to_string()).collect(),
+        abort: message.abort,
+    };
+    work(key, piece.data.len(), move |owner, reply| send(reply, take_piece(owner, &piece)))
+}
+
+fn download(request: Request<'_>) -> Started {
+    let message: DownloadOwnedFile<'_> = request.parse()?;
+    let name = name(message.filename.as_deref(), "DOWNLOAD_OWNED_FILE")?;
+    let (offset, length, revision) = (message.offset, message.length, message.revision);
+    let is_raw = message.encoding == Encoding::Raw;
+    work(format!("/download/{name}"), 0, move |owner, reply| {
+        match download::read_piece(owner, &name, offset, length, revision) {
+            Ok((response, bytes)) if is_raw => reply.send_with_attachment(to_json(&response).into_bytes(), bytes),
+            Ok((mut response, bytes)) => {
+                response.data = response.found.then(|| STANDARD.encode(bytes));
+                reply.send(&response);
+            }
+            Err(error) => reply.error(&error.into()),
+        }
+    })
+}
+
+fn list(request: Request<'_>) -> Started {
+    let message: ListOwnedFiles<'_> = request.parse()?;
+    let name = optional_name(message.filename.as_deref(), "LIST_OWNED_FILES")?;
+    let (after, limit) = (message.after.unwrap_or_default().into_owned(), message.limit);
+    work(question_lane(), 0, move |owner, reply| send(reply, list::list(owner, name.as_ref(), &after, limit)))
+}
+
+fn delete(request: Request<'_>) -> Started {
+    let message: DeleteOwnedFile<'_> = request.parse()?;
+    let name = name(message.filename.as_deref(), "DELETE_OWNED_FILE")?;
+    work(question_lane(), 0, move |owner, reply| send(reply, list::delete(owner, &name)))
+}
+
+fn repair(request: Request<'_>) -> Started {
+    let message: RepairOwnedFiles<'_> = request.parse()?;
+    let name = optional_name(message.filename.as_deref(), "REPAIR_OWNED_FILES")?;
+    work("/repair".to_owned(), 0, move |owner, reply| match list::repair(owner, name.as_ref()) {
+        Ok(response) => reply.send_json(response.json.into_bytes()),
+        Err(error) => reply.error(&error.into()),
+    })
+}

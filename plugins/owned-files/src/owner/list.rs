@@ -1,0 +1,327 @@
+//! LIST_OWNED_FILES, DELETE_OWNED_FILE and REPAIR_OWNED_FILES of the node's own user, and what owner and tracker tell each
+//! other when they meet again. All functions may block.
+
+use super::Owner;
+use super::call::{ANSWER_TIMEOUT, TRACKER, addressed, ask, ask_within, is_away, read};
+use super::database::OwnFile;
+use super::download::forget;
+use super::upload::{find, known_revision, peers, storage_peer};
+use crate::error::OwnedError;
+use potluck_sdk::files::{BlockHashes, CheckedManifest, FileName, HashesError};
+use potluck_sdk::message::STATUS_OK;
+use potluck_sdk::message::owned_files::{
+    AuditOwnedFile, DeleteOwnedFile, ENTRIES_MAX, FindOwnedFile, ListOwnedFiles, OwnedFileDeleted, OwnedFileEntry,
+    OwnedFileList, OwnedFileResponse, OwnedFilesReported, RepairOwnedFiles, ReplicaState, ReportOwnedFiles,
+    ReportedFile, StoragePeer,
+};
+use potluck_sdk::{Level, PeerId, Response};
+use std::collections::HashMap;
+use std::sync::mpsc;
+use std::time::Duration;
+
+const LIST_LIMIT_DEFAULT: usize = 100;
+/// Questions to the tracker in flight.
+const QUESTIONS_MAX: usize = 8;
+/// How long a holder may take to delete a blob before the deletion is left to the tracker.
+const DELETE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a repair of all files may take: it may move them all.
+const REPAIR_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+
+/// Lists files by name, each with how its replicas fare.
+pub(crate) fn list(
+    owner: &Owner,
+    name: Option<&FileName>,
+    after: &str,
+    limit: Option<usize>,
+) -> Result<OwnedFileList, OwnedError> {
+    let limit = limit.unwrap_or(LIST_LIMIT_DEFAULT).clamp(1, ENTRIES_MAX);
+    let mut files = match name {
+        Some(name) => {
+            let name_tag = owner.keys.name_tag(name);
+            if owner.database.file(&name_tag)?.is_none() {
+                learn_one(owner, &name_tag)?;
+            }
+            let file = owner.database.file(&name_tag)?;
+            file.filter(|file| file.manifest.manifest.blob.is_some()).into_iter().collect()
+        }
+        None => owner.database.page(after, limit + 1)?,
+    };
+    let has_more = files.len() > limit;
+    files.truncate(limit);
+    let next = if has_more { files.last().and_then(|file| file.name.clone()) } else { None };
+    let replicas = replicas_of(owner, &files);
+    let known = peers(owner).unwrap_or_default();
+    let entries = files.iter().map(|file| {
+        let manifest = &file.manifest.manifest;
+        let sealed = owner.keys.unseal(manifest).map(|(_, sealed)| sealed);
+        let untold = || file.holders.iter().map(|id| storage_peer(*id, &known)).collect();
+        OwnedFileEntry {
+            filename: file.name.clone().unwrap_or_default(),
+            manifest: None,
+            size: sealed.as_ref().map(|sealed| sealed.size),
+            sha256: sealed.as_ref().map(|sealed| sealed.sha256.clone()),
+            revision: Some(manifest.revision),
+            uploaded_unix_seconds: sealed.map(|sealed| sealed.uploaded_unix_seconds),
+            replicas: manifest.replicas,
+            storage_peers: replicas.get(&manifest.name_tag).cloned().unwrap_or_else(untold),
+        }
+    });
+    Ok(OwnedFileList { status: STATUS_OK.to_owned(), owned_files: entries.collect(), next })
+}
+
+/// What the tracker says of the replicas of files, by their tags; nothing of those of which it cannot say anything.
+fn replicas_of(owner: &Owner, files: &[OwnFile]) -> HashMap<String, Vec<StoragePeer>> {
+    let (sender, answers) = mpsc::channel();
+    let mut told = HashMap::new();
+    let mut in_flight = 0;
+    let mut remaining = files.iter();
+    loop {
+        while in_flight < QUESTIONS_MAX
+            && let Some(file) = remaining.next()
+        {
+            let name_tag = file.manifest.manifest.name_tag.clone();
+            let message = FindOwnedFile {
+                name_tag: Some(name_tag.as_str().into()),
+                requester_id: Some(owner.id.to_string().into()),
+                ..FindOwnedFile::default()
+            };
+            let (sender, revision) = (sender.clone(), file.manifest.manifest.revision);
+            owner.host.call_with(&addressed(TRACKER, &message), &[], move |answer| {
+                let _ = sender.send((name_tag, revision, answer));
+            });
+            in_flight += 1;
+        }
+        if in_flight == 0 {
+            return told;
+        }
+        let Ok((name_tag, revision, answer)) = answers.recv_timeout(ANSWER_TIMEOUT) else { return told };
+        in_flight -= 1;
+        let Ok(found) = answer.map_err(OwnedError::Peer).and_then(|answer| read::<OwnedFileResponse>(&answer)) else {
+            continue;
+        };
+        let is_same = found
+            .manifest
+            .and_then(|signed| CheckedManifest::try_from(signed).ok())
+            .is_some_and(|manifest| manifest.owner == owner.id && manifest.manifest.revision == revision);
+        if found.found && is_same {
+            told.insert(name_tag, found.storage_peers);
+        }
+    }
+}
+
+/// Deletes a file everywhere. Those who keep it and are away hear of it from the tracker when they are back.
+pub(crate) fn delete(owner: &Owner, name: &FileName) -> Result<OwnedFileDeleted, OwnedError> {
+    let name_tag = owner.keys.name_tag(name);
+    learn_one(owner, &name_tag)?;
+    let file = owner.database.file(&name_tag)?.filter(|file| file.manifest.manifest.blob.is_some());
+    let Some(file) = file else {
+        return Ok(OwnedFileDeleted {
+            status: STATUS_OK.to_owned(),
+            filename: name.to_string(),
+            message: Some("File not found".to_owned()),
+            ..OwnedFileDeleted::default()
+        });
+    };
+    let revision = known_revision(owner, &name_tag)? + 1;
+    let tombstone = owner.keys.manifest(&name_tag, revision, file.manifest.manifest.replicas, None)?;
+    let message = DeleteOwnedFile {
+        manifest: Some(tombstone.signed.clone()),
+        owner_id: Some(owner.id.to_string().into()),
+        owner_port: Some(owner.host.node().port),
+        ..DeleteOwnedFile::default()
+    };
+    let mut holders = file.holders.clone();
+    match ask(owner.host, TRACKER, &message, &[]) {
+        Ok(response) => {
+            let told: OwnedFileDeleted = read(&response)?;
+            holders.extend(told.storage_peers.iter().filter_map(|peer| peer.peer_id));
+        }
+        // It hears of the deletion with all files that are reported when it is back.
+        Err(error) if is_away(&error) => {}
+        Err(error) => return Err(OwnedError::Peer(error)),
+    }
+    owner.database.put_file(&OwnFile {
+        name: None,
+        manifest: tombstone.clone(),
+        block_hashes: Vec::new(),
+        holders: holders.clone(),
+        upload: None,
+    })?;
+    forget(owner, &name_tag);
+    holders.sort_unstable();
+    holders.dedup();
+    let blob = file.manifest.manifest.blob.map(|blob| blob.id).unwrap_or_default();
+    let (deleted, pending) = delete_at(owner, &holders, &blob, &tombstone);
+    let known = peers(owner).unwrap_or_default();
+    Ok(OwnedFileDeleted {
+        status: STATUS_OK.to_owned(),
+        filename: name.to_string(),
+        deleted: true,
+        message: None,
+        storage_peers: deleted.into_iter().map(|id| storage_peer(id, &known)).collect(),
+        pending: pending.into_iter().map(|id| storage_peer(id, &known)).collect(),
+    })
+}
+
+/// Asks holders to delete a blob; returns those that have, and those that do not answer.
+fn delete_at(
+    owner: &Owner,
+    holders: &[PeerId],
+    blob: &str,
+    tombstone: &CheckedManifest,
+) -> (Vec<PeerId>, Vec<PeerId>) {
+    let (sender, answers) = mpsc::channel();
+    for id in holders {
+        let message = DeleteOwnedFile {
+            blob: Some(blob.into()),
+            manifest: Some(tombstone.signed.clone()),
+            requester_id: Some(owner.id.to_string().into()),
+            ..DeleteOwnedFile::default()
+        };
+        let (sender, id) = (sender.clone(), *id);
+        owner.host.call_with(&addressed(&id.to_string(), &message), &[], move |answer| {
+            let _ = sender.send((id, answer.is_ok()));
+        });
+    }
+    drop(sender);
+    let mut deleted = Vec::new();
+    while let Ok((id, is_deleted)) = answers.recv_timeout(DELETE_TIMEOUT) {
+        if is_deleted {
+            deleted.push(id);
+        }
+    }
+    let pending = holders.iter().copied().filter(|id| !deleted.contains(id)).collect();
+    (deleted, pending)
+}
+
+/// Has the tracker check and mend the replicas now.
+pub(crate) fn repair(owner: &Owner, name: Option<&FileName>) -> Result<Response, OwnedError> {
+    let message = RepairOwnedFiles {
+        name_tag: name.map(|name| owner.keys.name_tag(name).into()),
+        requester_id: Some(owner.id.to_string().into()),
+        ..RepairOwnedFiles::default()
+    };
+    ask_within(owner.host, TRACKER, &message, &[], REPAIR_TIMEOUT).map_err(OwnedError::Peer)
+}
+
+/// The hashes of a blob's blocks from those who keep it.
+pub(super) fn hashes_from_holders(
+    owner: &Owner,
+    manifest: &CheckedManifest,
+    holders: &[PeerId],
+) -> Result<BlockHashes, OwnedError> {
+    let blob = manifest.manifest.blob.as_ref().map(|blob| blob.id.as_str()).unwrap_or_default();
+    let message = AuditOwnedFile { blob: Some(blob.into()), block: None };
+    let mut last = OwnedError::Hashes(HashesError);
+    for id in holders {
+        match ask(owner.host, &id.to_string(), &message, &[]) {
+            Ok(response) => match manifest.block_hashes(&response.attachment) {
+                Ok(hashes) => return Ok(hashes),
+                Err(error) => last = error.into(),
+            },
+            Err(error) => last = OwnedError::Peer(error),
+        }
+    }
+    Err(last)
+}
+
+/// Learns from the tracker of a later version of one file, as from before this node was restored. A tracker that is away
+/// does no harm.
+fn learn_one(owner: &Owner, name_tag: &str) -> Result<(), OwnedError> {
+    match find(owner, name_tag) {
+        Ok(Some((manifest, hashes, peers))) => learn(owner, manifest, hashes, &peers),
+        Ok(None) => Ok(()),
+        Err(OwnedError::Peer(error)) if is_away(&error) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn learn(
+    owner: &Owner,
+    manifest: CheckedManifest,
+    block_hashes: Vec<u8>,
+    peers: &[StoragePeer],
+) -> Result<(), OwnedError> {
+    let known = owner.database.file(&manifest.manifest.name_tag)?;
+    let is_known = |known: &OwnFile| {
+        known.manifest.signed == manifest.signed && (!known.block_hashes.is_empty() || block_hashes.is_empty())
+    };
+    if known.as_ref().is_some_and(is_known) {
+        return learn_holders(owner, known, peers);
+    }
+    let is_deleted = manifest.manifest.blob.is_none();
+    let name = owner.keys.unseal(&manifest.manifest).map(|(name, _)| name.to_string());
+    if name.is_none() && !is_deleted {
+        return Ok(());
+    }
+    let holders = peers.iter().filter_map(|peer| peer.peer_id).collect();
+    let name = name.filter(|_| !is_deleted);
+    owner.database.put_file(&OwnFile { name, manifest, block_hashes, holders, upload: None })?;
+    Ok(())
+}
+
+/// The tracker may have had replicas made elsewhere.
+fn learn_holders(owner: &Owner, known: Option<OwnFile>, peers: &[StoragePeer]) -> Result<(), OwnedError> {
+    let Some(mut file) = known else { return Ok(()) };
+    let is_fine = |peer: &&StoragePeer| !matches!(peer.state, ReplicaState::Missing | ReplicaState::Damaged);
+    let mut holders: Vec<PeerId> = peers.iter().filter(is_fine).filter_map(|peer| peer.peer_id).collect();
+    holders.sort_unstable();
+    let mut before = file.holders.clone();
+    before.sort_unstable();
+    if holders != before && !holders.is_empty() {
+        file.holders = holders;
+        owner.database.put_file(&file)?;
+    }
+    Ok(())
+}
+
+/// The tracker is there, perhaps another one or one that has lost everything: tells it of all files, and learns from it of
+/// those that this node has forgotten.
+pub(crate) fn meet_tracker(owner: &Owner) -> Result<(), OwnedError> {
+    report(owner)?;
+    let mut after: Option<String> = None;
+    loop {
+        let message = ListOwnedFiles {
+            after: after.clone().map(Into::into),
+            limit: Some(ENTRIES_MAX),
+            requester_id: Some(owner.id.to_string().into()),
+            ..ListOwnedFiles::default()
+        };
+        let page: OwnedFileList =
+            read(&ask(owner.host, TRACKER, &message, &[]).map_err(OwnedError::Peer)?)?;
+        for entry in &page.owned_files {
+            let Some(manifest) = entry.manifest.clone().and_then(|signed| CheckedManifest::try_from(signed).ok()) else {
+                continue;
+            };
+            if manifest.owner == owner.id {
+                learn(owner, manifest, Vec::new(), &entry.storage_peers)?;
+            }
+        }
+        let next = page.next.filter(|next| after.as_ref().is_none_or(|after| next > after));
+        match next.filter(|_| !page.owned_files.is_empty()) {
+            Some(next) => after = Some(next),
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Tells the tracker of all files, deleted ones too, and takes the later versions that it knows.
+fn report(owner: &Owner) -> Result<(), OwnedError> {
+    let mut after = String::new();
+    loop {
+        let files = owner.database.page_of_all(&after, ENTRIES_MAX)?;
+        let Some(last) = files.last() else { return Ok(()) };
+        after = last.manifest.manifest.name_tag.clone();
+        let reported = files.into_iter();
+        let reported = reported.map(|file| ReportedFile { manifest: file.manifest.signed, holders: file.holders });
+        let message = ReportOwnedFiles { files: reported.collect(), ..ReportOwnedFiles::default() };
+        let reply: OwnedFilesReported = read(&ask(owner.host, TRACKER, &message, &[]).map_err(OwnedError::Peer)?)?;
+        for signed in reply.superseded {
+            match CheckedManifest::try_from(signed) {
+                Ok(manifest) if manifest.owner == owner.id => learn(owner, manifest, Vec::new(), &[])?,
+                Ok(_) => {}
+                Err(error) => owner.host.log(Level::Warn, &format!("the tracker's list of own files: {error}")),
+            }
+        }
+    }
+}

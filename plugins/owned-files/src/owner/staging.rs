@@ -1,0 +1,122 @@
+//! Files on their way out: encrypted piece by piece as they come from the client, so that nothing of them lies here in the
+//! clear, and kept until their holders have them.
+//!
+//! The stream of a file cannot be gone on with once the node was restarted, since its state is gone. Its beginning can be
+//! decrypted and encrypted anew, though, which costs the client nothing. All functions may block.
+
+use super::keys::Keys;
+use age::stream::StreamWriter;
+use potluck_sdk::files::Sha256;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufReader, ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+const FOLDER: &str = "owned_outgoing";
+const PIECE_BYTES: usize = 64 << 10;
+
+/// The folder of files on their way out. Each is named by the key of its upload.
+pub(crate) struct Staging(PathBuf);
+
+/// A file that is being encrypted.
+pub(crate) struct Growing {
+    writer: StreamWriter<File>,
+    hash: Sha256,
+    /// Bytes of the file, in the clear.
+    pub(crate) received_bytes: u64,
+}
+
+impl Staging {
+    pub(crate) fn open(node_dir: &Path) -> io::Result<Staging> {
+        let folder = node_dir.join(FOLDER);
+        match fs::DirBuilder::new().mode(0o700).create(&folder) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        File::open(node_dir)?.sync_all()?;
+        Ok(Staging(folder))
+    }
+
+    fn path(&self, key: &str) -> PathBuf {
+        self.0.join(format!("{key}.age"))
+    }
+
+    /// Goes on with a file, or begins it.
+    pub(crate) fn grow(&self, key: &str, keys: &Keys) -> io::Result<Growing> {
+        let path = self.path(key);
+        let anew = self.0.join(format!("{key}.new"));
+        let file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&anew)?;
+        let mut growing = Growing { writer: keys.encrypt(file)?, hash: Sha256::new(), received_bytes: 0 };
+        match File::open(&path) {
+            Ok(old) => growing.repeat(old, keys)?,
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        fs::rename(&anew, &path)?;
+        Ok(growing)
+    }
+
+    /// Whether there is something to go on with.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.path(key).exists()
+    }
+
+    /// Opens a file that is encrypted wholly.
+    pub(crate) fn read(&self, key: &str) -> io::Result<File> {
+        File::open(self.path(key))
+    }
+
+    /// Makes a finished file stay, and returns it for reading.
+    pub(crate) fn settle(&self, key: &str, file: &File) -> io::Result<File> {
+        file.sync_all()?;
+        File::open(&self.0)?.sync_all()?;
+        self.read(key)
+    }
+
+    pub(crate) fn remove(&self, key: &str) -> io::Result<()> {
+        match fs::remove_file(self.path(key)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes what nobody goes on with: files older than `patience`, but for those in `kept`.
+    pub(crate) fn forget_old(&self, patience: Duration, kept: impl Fn(&str) -> bool) -> io::Result<()> {
+        for entry in fs::read_dir(&self.0)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let key = name.to_str().and_then(|name| name.strip_suffix(".age"));
+            let age = SystemTime::now().duration_since(entry.metadata()?.modified()?).unwrap_or_default();
+            if key.is_none() || (age > patience && !key.is_some_and(&kept)) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Growing {
+    /// Takes over what can be decrypted of a file that was not finished.
+    fn repeat(&mut self, old: File, keys: &Keys) -> io::Result<()> {
+        let Ok(mut reader) = keys.decrypt(BufReader::new(old)) else { return Ok(()) };
+        let mut piece = vec![0; PIECE_BYTES];
+        // The end of what is there is no end of a file, which the reader calls an error.
+        while let Ok(count @ 1..) = reader.read(&mut piece) {
+            self.write(&piece[..count])?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn write(&mut self, piece: &[u8]) -> io::Result<()> {
+        self.writer.write_all(piece)?;
+        self.hash.update(piece);
+        self.received_bytes += piece.len() as u64;
+        Ok(())
+    }
+
+    /// Ends the file; returns it, and the SHA-256 of what went in.
+    pub(crate) fn finish(self) -> io::Result<(File, String)> {
+        Ok((self.writer.finish()?, self.hash.finish()))
+    }
+}

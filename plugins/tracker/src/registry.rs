@@ -1,0 +1,213 @@
+//! The registry of owned files: which versions there are, who keeps them, and what has to be deleted where.
+//!
+//! What counts is a manifest that its owner has signed. Whoever shows one is believed what it says, and nothing else: ids,
+//! ports and addresses in messages are hints. An owner sees its own files only.
+//!
+//! All that is known is in a database, on whose [`worker`] all work with it is done; [`messages`] and [`report`] decode and
+//! answer, [`store`] knows the rows, [`plain`] the files in the original system's form. [`placement`] chooses holders,
+//! [`deletions`] reach those that were away, [`audit`] finds replicas that are lost and [`repair`] has them made anew.
+//! [`export`] writes `owned_files.json`, [`import`] reads one of the original system.
+
+mod database;
+mod deletions;
+mod error;
+mod messages;
+mod placement;
+mod report;
+mod store;
+mod worker;
+
+use crate::config::TrackerConfig;
+use crate::service::Service;
+use deletions::Deletions;
+use error::RegistryError;
+use potluck_sdk::message::owned_files::{ReplicaState, StoragePeer};
+use potluck_sdk::message::to_json;
+use potluck_sdk::{Caller, Host, PeerId, ProviderError, Reply, Request};
+use rusqlite::{Connection, params};
+use serde::Serialize;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use store::{Limits, ReplicaRow};
+use worker::Worker;
+
+/// The registry behind its handlers.
+pub(crate) struct Registry {
+    host: Host,
+    service: Arc<Service>,
+    own_id: PeerId,
+    own_port: u16,
+    worker: Worker,
+    limits: Limits,
+    deletions: Deletions,
+    /// The start, by the clock that measures and in Unix seconds.
+    started: (Instant, u64),
+    stopped: AtomicBool,
+}
+
+/// Who asks.
+#[derive(Clone, Copy)]
+struct Asker {
+    id: PeerId,
+    /// Where it is, if it is known to be alive.
+    port: Option<u16>,
+}
+
+/// Whether the registry answers that type of message.
+pub(crate) fn answers(message_type: &str) -> bool {
+    matches!(message_type, "REQUEST_STORAGE_PEERS" | "BIND_OWNER")
+        || message_type.ends_with("_OWNED_FILE")
+        || message_type.ends_with("_OWNED_FILES")
+}
+
+/// Answers one message. Nothing here waits for the disk.
+pub(crate) fn answer(registry: &Arc<Registry>, request: Request<'_>, reply: Reply<'_>) {
+    let asker = match registry.asker(request.caller) {
+        Ok(asker) => asker,
+        Err(error) => return reply.error(&error.into()),
+    };
+    match request.message_type {
+        "REGISTER_OWNED_FILE" => messages::register(registry, asker, request, reply),
+        "FIND_OWNED_FILE" => messages::find(registry, asker, request, reply),
+        "LIST_OWNED_FILES" => messages::list(registry, asker, request, reply),
+        "DELETE_OWNED_FILE" => messages::delete(registry, asker, request, reply),
+        "REPORT_OWNED_FILES" => report::report(registry, asker, request, reply),
+        "REQUEST_STORAGE_PEERS" => placement::request(registry, asker, request, reply),
+        other => {
+            let text = format!("the tracker does not answer {other}");
+            reply.error(&ProviderError::new(ProviderError::NO_PROVIDER, text));
+        }
+    }
+}
+
+impl Registry {
+    /// Opens the registry of the node, or makes one.
+    pub(crate) fn open(
+        host: Host,
+        config: &TrackerConfig,
+        service: &Arc<Service>,
+    ) -> Result<Arc<Registry>, ProviderError> {
+        let node = host.node();
+        let folder = database::folder(&node.node_dir);
+        let (connection, _is_new) = database::open(&folder)?;
+        let deletions = Deletions::load(&connection)?;
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        Ok(Arc::new(Registry {
+            host,
+            service: Arc::clone(service),
+            own_id: node.peer_id,
+            own_port: node.port,
+            worker: Worker::new(host, connection, || {}),
+            limits: Limits { files: config.owned_files_max, files_of_one: config.owner_files_max },
+            deletions,
+            started: (service.instant(), unix),
+            stopped: AtomicBool::new(false),
+        }))
+    }
+
+    /// A peer is there: what it did not hear while it was away is sent to it.
+    pub(crate) fn heard(self: &Arc<Self>, caller: Caller<'_>) {
+        if let Caller::Member(id) = caller
+            && let Ok(id) = id.parse()
+        {
+            deletions::heard(self, id);
+        }
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Who is behind a message, as the host has established it. What the node's own user or plugins ask, the node asks.
+    fn asker(&self, caller: Caller<'_>) -> Result<Asker, RegistryError> {
+        match caller {
+            Caller::Member(id) => {
+                let id = id.parse().map_err(|_| RegistryError::NoOwner)?;
+                Ok(Asker { id, port: self.address(id).map(|(_, port)| port) })
+            }
+            Caller::Task(_) => Err(RegistryError::NoOwner),
+            Caller::Local | Caller::Plugin(_) | Caller::Web(_) => {
+                Ok(Asker { id: self.own_id, port: Some(self.own_port) })
+            }
+        }
+    }
+
+    /// Where a peer is; nothing when it is not alive.
+    fn address(&self, peer_id: PeerId) -> Option<(String, u16)> {
+        self.service.with_state(|state, _, _| state.directory.peer(peer_id).map(|entry| (entry.ip.clone(), entry.port)))
+    }
+
+    /// Unix seconds, by the clock of the service.
+    fn now(&self) -> u64 {
+        self.started.1 + self.service.instant().saturating_duration_since(self.started.0).as_secs()
+    }
+
+    /// Replicas as they are shown: with the address that their holder has now, or had last.
+    fn shown(&self, rows: Vec<ReplicaRow>) -> Vec<StoragePeer> {
+        let shown = |row: ReplicaRow, now: Option<(String, u16)>| {
+            let is_alive = now.is_some();
+            let (ip, port) = now.unwrap_or((row.ip, row.port));
+            StoragePeer {
+                ip,
+                port,
+                peer_id: Some(row.holder),
+                state: if is_alive { row.state } else { ReplicaState::Away },
+                checked_unix_seconds: row.checked,
+                owned_files: None,
+                free_bytes: None,
+            }
+        };
+        self.service.with_state(|state, _, _| {
+            let address = |id| state.directory.peer(id).map(|entry| (entry.ip.clone(), entry.port));
+            rows.into_iter()
+                .map(|row| {
+                    let now = address(row.holder);
+                    shown(row, now)
+                })
+                .collect()
+        })
+    }
+}
+
+impl Asker {
+    /// Whether an id that a message states may be the asker's.
+    fn check_hint(&self, stated: Option<&str>) -> Result<(), RegistryError> {
+        match stated {
+            Some(stated) if !stated.is_empty() && stated != self.id.to_string() => Err(RegistryError::NotOwner),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A number below `bound`, or 0, that nobody can foresee: each hasher of the standard library has secret keys.
+fn random_below(bound: u64) -> u64 {
+    let random = RandomState::new().hash_one(Instant::now());
+    random % bound.max(1)
+}
+
+/// A message for another peer.
+fn addressed<T: Serialize>(to: PeerId, message: &T) -> String {
+    let json = to_json(message);
+    let rest = json.strip_prefix('{').unwrap_or(&json);
+    format!("{{\"to\":\"{to}\",{rest}")
+}
+
+/// Notes where a peer is that keeps or owns something, and that it is there now.
+fn note_peer(
+    connection: &Connection,
+    peer_id: PeerId,
+    address: Option<&(String, u16)>,
+    now: u64,
+    free_bytes: Option<u64>,
+) -> Result<(), RegistryError> {
+    let (ip, port) = address.map(|(ip, port)| (Some(ip), Some(port))).unwrap_or_default();
+    let sql = "INSERT INTO peers (peer_id, ip, port, heard, free_bytes)
+               VALUES (?1, COALESCE(?2, ''), COALESCE(?3, 0), ?4, ?5)
+               ON CONFLICT (peer_id) DO UPDATE SET ip = COALESCE(?2, ip), port = COALESCE(?3, port),
+                   heard = MAX(heard, ?4), free_bytes = COALESCE(?5, free_bytes)";
+    let values = params![peer_id.to_string(), ip, port, store::signed(now), free_bytes.map(store::signed)];
+    connection.prepare_cached(sql)?.execute(values)?;
+    Ok(())
+}

@@ -1,0 +1,190 @@
+//! Owned files through the command line: kept by others, read by nobody else, there again after restarts and moves.
+
+use potluck_tests::*;
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const SECRET: &str = "nobody but the owner reads this line";
+
+/// A pool whose tracker checks replicas often, and peers that keep owned files.
+fn pool(count: usize) -> Cluster {
+    let tracker = TestNode::tracker().plugin("tracker", "repair_after_seconds = 1.0\naudit_seconds = 1.0");
+    Cluster::start_under(tracker, count, |_, builder| builder.plugin("owned-files", ""))
+}
+
+/// A file with a line that would be found on a holder's disk if it were there in the open.
+fn source(node: &TestNode, bytes: usize) -> PathBuf {
+    let path = node.folder().join("private thesis.txt");
+    fs::write(&path, format!("{SECRET}\n").repeat(bytes / SECRET.len() + 1)).unwrap();
+    path
+}
+
+fn upload(node: &TestNode, path: &Path, holders: &[&TestNode]) {
+    let mut arguments = vec!["upload".to_owned(), path.to_str().unwrap().to_owned()];
+    for holder in holders {
+        arguments.extend(["--to".to_owned(), holder.peer_id().to_owned()]);
+    }
+    node.cli(arguments).success();
+}
+
+fn download(node: &TestNode, name: &str) -> Vec<u8> {
+    let target = node.folder().join("downloaded");
+    let _ = fs::remove_file(&target);
+    node.cli(["download", name, "--save", target.to_str().unwrap()]).success();
+    fs::read(target).unwrap()
+}
+
+/// All files that a node keeps for others.
+fn kept(node: &TestNode) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![node.data_dir().join("owned_storage")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { found.push(path) }
+        }
+    }
+    found
+}
+
+fn replica_states(node: &TestNode) -> Vec<String> {
+    let list = node.call(json!({"type": "LIST_OWNED_FILES"}));
+    let peers = list["owned_files"][0]["storage_peers"].as_array().cloned().unwrap_or_default();
+    peers.iter().map(|peer| peer["state"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn a_file_outlives_restarts_moves_and_the_death_of_a_holder() {
+    let mut pool = pool(3);
+    let path = source(&pool.peers[0], 3 << 20);
+    let bytes = fs::read(&path).unwrap();
+    upload(&pool.peers[0], &path, &[&pool.peers[1], &pool.peers[2]]);
+    for holder in &pool.peers[1..] {
+        assert!(!kept(holder).is_empty());
+        for file in kept(holder) {
+            let text = String::from_utf8_lossy(&fs::read(&file).unwrap()).into_owned();
+            assert!(!text.contains(SECRET) && !text.contains("thesis"), "{} can be read", file.display());
+        }
+    }
+    pool.tracker.stop();
+    pool.tracker.restart();
+    pool.peers[0].stop();
+    pool.peers[0].restart_elsewhere();
+    pool.peers[1].kill9();
+    wait_for("the owner to be registered again", || {
+        pool.peers[0].call(json!({"type": "LIST_PEERS"}))["tracker_connected"] == true
+    });
+    assert_eq!(download(&pool.peers[0], "private thesis.txt"), bytes);
+    pool.peers[0].cli(["delete-owned", "private thesis.txt"]).success();
+    wait_for("the holder that is there to delete it", || kept(&pool.peers[2]).is_empty());
+    pool.peers[1].restart();
+    wait_for("the holder that was away to delete it", || kept(&pool.peers[1]).is_empty());
+    assert_eq!(pool.peers[0].call(json!({"type": "LIST_OWNED_FILES"}))["owned_files"], json!([]));
+}
+
+#[test]
+fn a_tracker_that_has_lost_its_state_learns_of_every_file_again() {
+    let mut pool = pool(2);
+    let path = source(&pool.peers[0], 1 << 20);
+    upload(&pool.peers[0], &path, &[&pool.peers[1]]);
+    pool.tracker.stop();
+    fs::remove_dir_all(pool.tracker.data_dir().join("tracker_state")).unwrap();
+    pool.tracker.restart();
+    wait_for("the file to be found again", || {
+        let found = pool.peers[0].call(json!({"type": "LIST_OWNED_FILES"}));
+        found["owned_files"].as_array().is_some_and(|files| files.len() == 1)
+    });
+    assert_eq!(download(&pool.peers[0], "private thesis.txt"), fs::read(&path).unwrap());
+}
+
+#[test]
+fn whoever_is_not_the_owner_is_refused_whatever_it_says() {
+    let pool = pool(3);
+    let path = source(&pool.peers[0], 1 << 20);
+    upload(&pool.peers[0], &path, &[&pool.peers[1]]);
+    let owner = &pool.peers[0];
+    let found = owner.call(json!({"type": "LIST_OWNED_FILES", "requester_id": owner.peer_id(), "to": "tracker"}));
+    let manifest = &found["owned_files"][0];
+    let details: Value = serde_json::from_str(manifest["manifest"].as_str().unwrap()).unwrap();
+    let (tag, blob) = (&details["name_tag"], &details["blob"]["id"]);
+    let claims = json!({
+        "requester_id": owner.peer_id(), "requester_port": owner.port(), "requester_ip": "127.0.0.1",
+        "owner_id": owner.peer_id(), "owner_port": owner.port(), "owner_ip": "127.0.0.1",
+        "manifest": manifest["manifest"], "signature": manifest["signature"],
+    });
+    let thief = &pool.peers[2];
+    let holder = pool.peers[1].peer_id();
+    let (at_tracker, at_holder) = (json!({"to": "tracker"}), json!({"to": holder}));
+    for (message, to) in [
+        (json!({"type": "FIND_OWNED_FILE", "name_tag": tag}), &at_tracker),
+        (json!({"type": "REGISTER_OWNED_FILE", "holders": [thief.peer_id()]}), &at_tracker),
+        (json!({"type": "DELETE_OWNED_FILE"}), &at_tracker),
+        (json!({"type": "GET_OWNED_FILE", "blob": blob, "block": 0}), &at_holder),
+        (json!({"type": "AUDIT_OWNED_FILE", "blob": blob, "block": 0}), &at_holder),
+        (json!({"type": "DELETE_OWNED_FILE", "blob": blob}), &at_holder),
+        (json!({"type": "REPLICATE_OWNED_FILE", "blob": blob, "target": thief.peer_id()}), &at_holder),
+    ] {
+        let reply = thief.call(with(with(message.clone(), claims.clone()), to.clone()));
+        let refused = reply["code"] == "forbidden" || reply["found"] == false && reply["error"].is_string();
+        assert!(refused, "{message}: {reply}");
+    }
+    let seen = thief.call(with(json!({"type": "LIST_OWNED_FILES", "to": "tracker"}), claims));
+    assert_eq!(seen["owned_files"], json!([]), "{seen}");
+    assert_eq!(download(owner, "private thesis.txt"), fs::read(&path).unwrap());
+}
+
+#[test]
+fn a_flipped_byte_is_noticed_and_repaired_from_another_replica() {
+    let pool = pool(3);
+    let path = source(&pool.peers[0], 2 << 20);
+    upload(&pool.peers[0], &path, &[&pool.peers[1], &pool.peers[2]]);
+    let blob = kept(&pool.peers[1]).into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    let good = fs::read(&blob).unwrap();
+    let mut damaged = good.clone();
+    damaged[1_500_000] ^= 1;
+    fs::write(&blob, &damaged).unwrap();
+    wait_for("the replica to be repaired", || {
+        pool.peers[0].cli(["files", "repair"]);
+        fs::read(&blob).is_ok_and(|bytes| bytes == good)
+    });
+    wait_for("both replicas to be in order", || replica_states(&pool.peers[0]) == ["ok", "ok"]);
+}
+
+#[test]
+fn a_replica_of_a_holder_that_is_gone_is_made_anew_elsewhere() {
+    let mut pool = pool(3);
+    let path = source(&pool.peers[0], 1 << 20);
+    upload(&pool.peers[0], &path, &[&pool.peers[1]]);
+    pool.peers[0].cli(["upload", path.to_str().unwrap(), "--name", "second", "--replicas", "2"]).success();
+    wait_for("two nodes to keep the second file", || kept(&pool.peers[2]).len() >= 2);
+    pool.peers[1].kill9();
+    assert_eq!(download(&pool.peers[0], "second"), fs::read(&path).unwrap());
+}
+
+#[test]
+fn the_owner_on_a_new_machine_has_its_files_again_by_the_recovery_key() {
+    let mut pool = pool(2);
+    let path = source(&pool.peers[0], 1 << 20);
+    upload(&pool.peers[0], &path, &[&pool.peers[1]]);
+    let data_dir = pool.peers[0].data_dir().to_str().unwrap().to_owned();
+    let key = potluck(["recovery", "export", "--data-dir", &data_dir]).success().stdout;
+    let blob = kept(&pool.peers[1]).into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    let identity = pool.peers[0].folder().join("age.key");
+    potluck(["recovery", "export", "--data-dir", &data_dir, "--age-identity", identity.to_str().unwrap()]).success();
+    let age = std::process::Command::new("age").arg("-d").arg("-i").arg(&identity).arg(&blob).output().unwrap();
+    assert!(age.status.success(), "{}", String::from_utf8_lossy(&age.stderr));
+    assert_eq!(age.stdout, fs::read(&path).unwrap());
+    pool.peers[0].stop();
+    let folder = tempfile::tempdir().unwrap();
+    let new_dir = folder.path().join("data");
+    potluck(["recovery", "restore", key.trim(), "--data-dir", new_dir.to_str().unwrap()]).success();
+    let new = TestNode::peer().plugin("owned-files", "").data_dir(&new_dir).start();
+    assert_eq!(new.peer_id(), pool.peers[0].peer_id());
+    join_as(&new, &pool.token(json!({})), "new");
+    wait_for("the new machine to be registered", || {
+        new.call(json!({"type": "LIST_PEERS"}))["tracker_connected"] == true
+    });
+    assert!(new.cli(["owned"]).success().stdout.contains("private thesis.txt"));
+    assert_eq!(download(&new, "private thesis.txt"), fs::read(&path).unwrap());
+}
