@@ -104,12 +104,10 @@ pub(crate) enum Command {
     Files(FilesArgs),
     /// Remove a file from the node
     DelFile(FileNameArgs),
-    // No plugin answers what is hidden here: the provider of owned files and the tracker's list of files are to come.
     /// Show which peers of the pool have a file
-    #[command(hide = true)]
     FindFile(FileNameArgs),
     /// Download a file to the node, from all peers that have it
-    #[command(after_help = help::FETCH_HELP, hide = true)]
+    #[command(after_help = help::FETCH_HELP)]
     Fetch(FetchArgs),
     /// Store a file on other peers, encrypted, so that nobody but you can read it
     #[command(after_help = help::UPLOAD_HELP)]

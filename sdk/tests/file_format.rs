@@ -113,6 +113,31 @@ fn files_are_listed_and_deleted() {
         &FileDeleted { status: ok(), filename: "a".to_owned(), deleted: true },
         r#"{"type":"STATUS","status":"OK","filename":"a","deleted":true}"#,
     );
+    let facts = FileFacts { size: 1, sha256: Some("ab".to_owned()), modified_unix_seconds: 7, owner: None };
+    golden(
+        &FileStat { status: ok(), filename: "a".to_owned(), found: true, file: Some(facts), block_bytes: Some(8) },
+        r#"{"type":"STATUS","status":"OK","filename":"a","found":true,"size":1,"sha256":"ab","modified_unix_seconds":7,"owner":null,"block_bytes":8}"#,
+    );
+    golden(
+        &FileStat { status: ok(), filename: "a".to_owned(), ..FileStat::default() },
+        r#"{"type":"STATUS","status":"OK","filename":"a","found":false}"#,
+    );
+    golden(
+        &FetchFile { filename: Some("a".into()), sha256: Some("ab".into()) },
+        r#"{"type":"FETCH_FILE","filename":"a","sha256":"ab"}"#,
+    );
+    let source =
+        |dropped: Option<&str>| FetchSource { peer: "p".to_owned(), bytes: 1, dropped: dropped.map(str::to_owned) };
+    golden(
+        &FileFetched {
+            status: ok(),
+            filename: "a".to_owned(),
+            size: 1,
+            sha256: "ab".to_owned(),
+            sources: vec![source(None), source(Some("why"))],
+        },
+        r#"{"type":"STATUS","status":"OK","filename":"a","size":1,"sha256":"ab","sources":[{"peer":"p","bytes":1},{"peer":"p","bytes":1,"dropped":"why"}]}"#,
+    );
 }
 
 #[test]

@@ -9,6 +9,8 @@ mod cli;
 mod corpus;
 /// CPU_TASK and its companions: results, errors, order, cancelling, retries, batches, isolation, the worker processes.
 mod cpu;
+/// Shared files of other peers: found through the tracker, fetched from several at once.
+mod fetch;
 /// Shared files: PUT_FILE and its companions, resumed transfers, names that are refused.
 mod files;
 /// What fuzzing begins with, and what it has found.

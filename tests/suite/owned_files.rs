@@ -42,7 +42,12 @@ fn kept(node: &TestNode) -> Vec<PathBuf> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).into_iter().flatten() {
             let path = entry.unwrap().path();
-            if path.is_dir() { folders.push(path) } else { found.push(path) }
+            let is_tombstone = path.extension().is_some_and(|extension| extension == "deleted");
+            if path.is_dir() {
+                folders.push(path);
+            } else if !is_tombstone {
+                found.push(path);
+            }
         }
     }
     found
@@ -130,6 +135,9 @@ fn whoever_is_not_the_owner_is_refused_whatever_it_says() {
         assert!(refused, "{message}: {reply}");
     }
     let seen = thief.call(with(json!({"type": "LIST_OWNED_FILES", "to": "tracker"}), claims));
+    assert_eq!(seen["code"], "forbidden", "{seen}");
+    // Without the claims it is a list of its own files.
+    let seen = thief.call(json!({"type": "LIST_OWNED_FILES", "to": "tracker", "requester_id": thief.peer_id()}));
     assert_eq!(seen["owned_files"], json!([]), "{seen}");
     assert_eq!(download(owner, "private thesis.txt"), fs::read(&path).unwrap());
 }

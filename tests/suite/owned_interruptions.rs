@@ -81,9 +81,14 @@ impl Pool {
     }
 
     fn wait_until_connected(&self, number: usize) {
+        // It closes its connections when it begins to listen on the network.
         wait_for("a node to know the others", || {
-            let list = self.network.host(number).inside(|| self.nodes[number].call(json!({"type": "LIST_PEERS"})));
-            list["tracker_connected"] == true && list["peers"].as_array().is_some_and(|peers| peers.len() >= 3)
+            let ask = || self.nodes[number].cli(["send", "LIST_PEERS"]);
+            let output = self.network.host(number).inside(ask);
+            output.status == 0 && {
+                let list = output.json();
+                list["tracker_connected"] == true && list["peers"].as_array().is_some_and(|peers| peers.len() >= 3)
+            }
         });
     }
 

@@ -1,6 +1,7 @@
 //! One function a message: decode, find its lane, make the reply on a blocking thread.
 
 use crate::error::DiskError;
+use crate::fetch;
 use crate::store::{FromStart, Store, hash};
 use crate::upload::{Chunk, store_chunk};
 use base64::Engine;
@@ -8,8 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use potluck_sdk::files::{BlockHashes, FileName, NameKey, to_hex};
 use potluck_sdk::message::ATTACHMENT_BYTES_MAX;
 use potluck_sdk::message::disk::{
-    DeleteFile, Encoding, FileDeleted, FileEntry, FileList, FilePut, FileResponse, FileStat, GetFile, GetFileChunk,
-    LISTED_FILES_MAX, ListFiles, PutFile, PutFileChunk, StatFile,
+    DeleteFile, Encoding, FileDeleted, FileEntry, FileFacts, FileList, FilePut, FileResponse, FileStat, GetFile,
+    GetFileChunk, LISTED_FILES_MAX, ListFiles, PutFile, PutFileChunk, StatFile,
 };
 use potluck_sdk::message::to_json;
 use potluck_sdk::{Caller, PeerId, PendingReply, ProviderError, Reply, Request};
@@ -36,6 +37,7 @@ pub(crate) fn answer(store: &Arc<Store>, request: Request<'_>, reply: Reply<'_>)
         "GET_FILE_CHUNK" => get_chunk(request),
         "DELETE_FILE" => delete(request),
         "STAT_FILE" => stat(request),
+        "FETCH_FILE" => fetch::work(request),
         other => Err(ProviderError::new(ProviderError::NO_PROVIDER, format!("disk does not answer {other}"))),
     };
     let work = match started {
@@ -60,32 +62,36 @@ pub(crate) fn answer(store: &Arc<Store>, request: Request<'_>, reply: Reply<'_>)
     }
 }
 
-type Run = Box<dyn FnOnce(&Store, PendingReply) + Send>;
+type Run = Box<dyn FnOnce(&Arc<Store>, PendingReply) + Send>;
 
 /// What is done on a blocking thread.
-struct Work {
+pub(crate) struct Work {
     lane: String,
     bytes: usize,
     run: Run,
 }
 
 impl Work {
-    fn new(lane: String, bytes: usize, run: impl FnOnce(&Store, PendingReply) + Send + 'static) -> Work {
+    pub(crate) fn new(
+        lane: String,
+        bytes: usize,
+        run: impl FnOnce(&Arc<Store>, PendingReply) + Send + 'static,
+    ) -> Work {
         Work { lane, bytes, run: Box::new(run) }
     }
 
     /// Changes of names that can conflict are made one after the other, so that each sees the one before.
-    fn change(name: &FileName, bytes: usize, run: impl FnOnce(&Store, PendingReply) + Send + 'static) -> Work {
+    fn change(name: &FileName, bytes: usize, run: impl FnOnce(&Arc<Store>, PendingReply) + Send + 'static) -> Work {
         Work::new(NameKey::new(name).look().to_owned(), bytes, run)
     }
 
     /// Reading waits for no change. A few at a time, since each may hold 8 MiB until its answer is on its way.
-    fn read(run: impl FnOnce(&Store, PendingReply) + Send + 'static) -> Work {
+    fn read(run: impl FnOnce(&Arc<Store>, PendingReply) + Send + 'static) -> Work {
         Work::new(one_of("/read", READS_MAX), 0, run)
     }
 
     /// Hashing may take minutes, so it has lanes of its own.
-    fn hash(run: impl FnOnce(&Store, PendingReply) + Send + 'static) -> Work {
+    fn hash(run: impl FnOnce(&Arc<Store>, PendingReply) + Send + 'static) -> Work {
         Work::new(one_of("/hash", HASHES_MAX), 0, run)
     }
 }
@@ -108,7 +114,7 @@ fn owner(caller: Caller<'_>) -> Result<Option<PeerId>, ProviderError> {
     }
 }
 
-fn name(text: Option<&str>, operation: &'static str) -> Result<FileName, DiskError> {
+pub(crate) fn name(text: Option<&str>, operation: &'static str) -> Result<FileName, DiskError> {
     let text = text.filter(|text| !text.is_empty()).ok_or(DiskError::FilenameRequired(operation))?;
     FileName::try_from(text).map_err(|error| DiskError::Name(operation, error))
 }
@@ -326,6 +332,11 @@ fn describe(
         bytes = hashes.to_bytes();
     }
     stat.found = true;
-    stat.file = Some(entry);
+    stat.file = Some(FileFacts {
+        size: entry.size,
+        sha256: entry.sha256,
+        modified_unix_seconds: entry.modified_unix_seconds,
+        owner: entry.owner,
+    });
     Ok((stat, bytes))
 }

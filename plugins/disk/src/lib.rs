@@ -2,10 +2,12 @@
 //!
 //! Files lie under their real names in `peer_storage` of the data directory. What else is known of one is an extended
 //! attribute; a file without it belongs to this node's user. The rooms: `config` (its table in plugins.toml), `error`,
-//! `index` (names, owners, limits), `store` (the files), `upload` (what is not finished), `handler`.
+//! `index` (names, owners, limits), `store` (the files), `upload` (what is not finished), `fetch` (what other
+//! peers have), `handler`.
 
 mod config;
 mod error;
+mod fetch;
 mod handler;
 mod index;
 mod store;
@@ -36,6 +38,7 @@ impl Provider for Disk {
             MessageInfo::new("DELETE_FILE", LeastCaller::Task),
             MessageInfo::new("LIST_FILES", LeastCaller::Task),
             MessageInfo::new("STAT_FILE", LeastCaller::Task),
+            MessageInfo::new("FETCH_FILE", LeastCaller::Local),
         ],
     };
 
@@ -51,6 +54,10 @@ impl Provider for Disk {
 
     fn status(&self) -> Status {
         self.store.status()
+    }
+
+    fn stop(&self) {
+        self.store.fetches.stop();
     }
 
     fn event(&self, topic: &str, _json: &str) {

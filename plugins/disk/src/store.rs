@@ -2,6 +2,7 @@
 
 use crate::config::DiskConfig;
 use crate::error::DiskError;
+use crate::fetch::Fetches;
 use crate::index::{Entry, Index};
 use crate::upload::Uploads;
 use parking_lot::Mutex;
@@ -41,6 +42,7 @@ pub(crate) struct Store {
     pub(crate) folder: Folder,
     pub(crate) index: Mutex<Index>,
     pub(crate) uploads: Uploads,
+    pub(crate) fetches: Fetches,
     pub(crate) lanes: Lanes,
     pub(crate) operation_count: AtomicU64,
 }
@@ -70,6 +72,7 @@ impl Store {
             folder,
             index: Mutex::new(index),
             uploads,
+            fetches: Fetches::default(),
             lanes: Lanes::default(),
             operation_count: AtomicU64::new(0),
         })
@@ -226,7 +229,10 @@ impl Store {
 
     fn register(&self, files: Vec<(String, u64, Option<String>)>, mut replace: bool) {
         let port = Some(self.host.node().port);
-        for batch in files.chunks(REGISTERED_FILES_MAX) {
+        // A node without files says so too: the tracker may know of some that are gone.
+        let nothing: &[_] = &[];
+        let batches = files.chunks(REGISTERED_FILES_MAX).chain(files.is_empty().then_some(nothing));
+        for batch in batches {
             let files = batch.iter().map(|(name, size, sha256)| RegisteredFile {
                 filename: Cow::Borrowed(name),
                 size: *size,

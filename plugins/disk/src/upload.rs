@@ -40,10 +40,13 @@ pub(crate) struct Chunk {
 
 /// What is known of an upload, also after a restart.
 #[derive(Clone, Copy, Serialize, Deserialize)]
-struct Upload {
+pub(crate) struct Upload {
     owner: Option<PeerId>,
+    /// One that was complete when the node ended has the attribute of a finished file already.
+    #[serde(alias = "size")]
     reserved_bytes: u64,
     /// The disk has failed to keep what was written, and does not say what of it.
+    #[serde(default)]
     is_doubtful: bool,
     #[serde(skip, default = "Instant::now")]
     last_piece: Instant,
@@ -77,7 +80,7 @@ impl Uploads {
     }
 
     /// Keeps room for all that an upload will have, and returns what is known of it then.
-    fn reserve(&self, store: &Store, chunk: &Chunk, size: u64) -> Result<Upload, DiskError> {
+    pub(crate) fn reserve(&self, store: &Store, chunk: &Chunk, size: u64) -> Result<Upload, DiskError> {
         let last_piece = Instant::now();
         let mut uploads = self.0.lock();
         let mut index = store.index.lock();
@@ -109,7 +112,7 @@ impl Uploads {
         Some(*upload)
     }
 
-    fn end(&self, store: &Store, key: &str) {
+    pub(crate) fn end(&self, store: &Store, key: &str) {
         if let Some(upload) = self.0.lock().remove(key) {
             store.index.lock().release(upload.owner, upload.reserved_bytes);
         }
@@ -159,6 +162,7 @@ pub(crate) fn store_chunk(store: &Store, chunk: Chunk) -> Result<ChunkPut, DiskE
     let discard_empty = |part: NewFile| {
         if received == 0 {
             part.discard();
+            store.uploads.end(store, &chunk.key);
         }
     };
     if chunk.offset != received {
@@ -180,10 +184,7 @@ pub(crate) fn store_chunk(store: &Store, chunk: Chunk) -> Result<ChunkPut, DiskE
     if let Err(error) = written {
         // What was written of the piece is taken back, so that the sender can go on from where it was.
         let _ = part.file().set_len(received);
-        if received == 0 {
-            part.discard();
-            store.uploads.end(store, &chunk.key);
-        }
+        discard_empty(part);
         return Err(io(error));
     }
     if !chunk.is_final {

@@ -36,6 +36,8 @@ pub(crate) enum OwnedError {
     NotTracker,
     #[error("a later version of this file is known, or it was deleted; nothing was stored")]
     Superseded,
+    #[error("the upload was ended: the node is stopping, or somebody has aborted it or deleted the file")]
+    Ended,
     #[error("File too large (max {0} bytes)")]
     TooLarge(u64),
     #[error("Storage quota exceeded (max {} MB); delete files, or raise {key} in [plugins.owned-files]", bytes >> 20)]
@@ -84,6 +86,7 @@ impl From<OwnedError> for ProviderError {
             Hashes(_) | Mismatch | HashMismatch(_) | SizeMismatch(_) => "hash_mismatch",
             NotOwner | NotTracker => ProviderError::FORBIDDEN,
             Superseded => "superseded",
+            Ended => "aborted",
             Taken => "conflict",
             TooLarge(_) => "file_too_large",
             Quota { .. } | ReplicasFull(_) | ReplicationsFull(_) | UploadsFull(_) => ProviderError::LIMIT_REACHED,

@@ -2,7 +2,7 @@
 //!
 //! The rooms: `index` (what is here, and whose), `storage` (the files), `upload` (replicas come, are mended and are
 //! deleted), `read` (blocks, checked), `report` (what the tracker is told), `replicate`, `scrub`, `named` (files in the
-//! original's form), `handler`. All that changes the versions of one file is done in that file's lane, one after the other.
+//! original's form), `handler`. All that changes the versions of one file is done in that file's lane, in order.
 
 mod handler;
 mod index;
@@ -141,11 +141,6 @@ fn read_index(host: Host, config: &OwnedFilesConfig, storage: &Storage) -> io::R
         Found::Replica { blob, manifest, state, touched_unix_seconds } => {
             if let Ok(Some(wanted)) = index::Wanted::of(&manifest) {
                 index.insert(blob, Replica { state, touched_unix_seconds, ..wanted.replica });
-                if let Ok(latest) = Deletion::of(&manifest)
-                    && state != State::Part
-                {
-                    replaced.push((wanted.replica.file, latest));
-                }
             }
         }
         Found::Deletion(manifest) => {
@@ -159,7 +154,7 @@ fn read_index(host: Host, config: &OwnedFilesConfig, storage: &Storage) -> io::R
         Found::Named { owner, hash, size } => index.insert_named((owner, hash), size),
         Found::Unreadable => unreadable_count += 1,
     })?;
-    // Something came between a new version, or a deletion, and the removal of what it has replaced.
+    // Something came between what a manifest has replaced and its removal.
     for (file, latest) in replaced {
         for blob in index.replaced(&file, &latest) {
             index.remove(blob);
@@ -167,7 +162,8 @@ fn read_index(host: Host, config: &OwnedFilesConfig, storage: &Storage) -> io::R
         }
     }
     if unreadable_count > 0 {
-        let text = format!("{unreadable_count} files in owned_storage cannot be used; their owners can store them again.");
+        let text =
+            format!("{unreadable_count} files in owned_storage cannot be used; their owners can store them again.");
         host.log(Level::Warn, &text);
     }
     Ok(index)

@@ -35,7 +35,7 @@ impl Provider for OwnedFiles {
             MessageInfo::new("LIST_OWNED_FILES", LeastCaller::Local),
             MessageInfo::new("REPAIR_OWNED_FILES", LeastCaller::Local),
             MessageInfo::new("DELETE_OWNED_FILE", LeastCaller::Member),
-            MessageInfo::new("UPLOAD_TO_PEER", LeastCaller::Member),
+            MessageInfo::new("UPLOAD_TO_PEER", LeastCaller::Member).spooled(),
             MessageInfo::new("GET_OWNED_FILE", LeastCaller::Member),
             MessageInfo::new("AUDIT_OWNED_FILE", LeastCaller::Member),
             MessageInfo::new("REPLICATE_OWNED_FILE", LeastCaller::Member),

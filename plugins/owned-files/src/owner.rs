@@ -24,13 +24,16 @@ use parking_lot::Mutex;
 use potluck_sdk::files::Lanes;
 use potluck_sdk::{Host, Level, PeerId, ProviderError};
 use staging::{Growing, Staging};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use turns::Turns;
 
 /// Files that are brought to holders at a time; each holds some MiB for every holder.
 const TRANSFERS_MAX: usize = 2;
+/// How often uploads that lack holders are tried again.
+const RETRY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The owner's side of the provider.
 pub(crate) struct Owner {
@@ -43,11 +46,14 @@ pub(crate) struct Owner {
     lanes: Lanes,
     /// Uploads whose pieces are coming, by their keys.
     growing: Mutex<HashMap<String, Growing>>,
-    /// Uploads that are to end, by their keys.
-    aborted: Mutex<HashSet<String>>,
+    /// Held while an upload gets its revision.
+    sealing: Mutex<()>,
+    /// Uploads that are being brought to holders, by their keys; true for those that are to end.
+    active: Mutex<HashMap<String, Arc<AtomicBool>>>,
     /// Files that are being read.
     open: Mutex<Vec<Open>>,
     transfers: Turns,
+    is_retrying: AtomicBool,
     is_stopping: AtomicBool,
 }
 
@@ -67,9 +73,11 @@ impl Owner {
             staging: Staging::open(&node.node_dir).map_err(failed)?,
             lanes: Lanes::default(),
             growing: Mutex::default(),
-            aborted: Mutex::default(),
+            sealing: Mutex::default(),
+            active: Mutex::default(),
             open: Mutex::default(),
             transfers: Turns::new(TRANSFERS_MAX),
+            is_retrying: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
         };
         upload::forget_old(&owner).map_err(failed)?;
@@ -80,10 +88,10 @@ impl Owner {
     pub(crate) fn tracker_session(self: &Arc<Owner>) {
         let owner = Arc::clone(self);
         let meet = move || {
-            let met = list::meet_tracker(&owner).and_then(|()| upload::go_on(&owner));
-            if let Err(error) = met {
+            if let Err(error) = list::meet_tracker(&owner) {
                 owner.host.log(Level::Warn, &format!("owned files: the tracker was not told everything: {error}"));
             }
+            owner.go_on();
         };
         // When too much waits the next session does it.
         let _ = self.lanes.run(self.host, "/session", 0, meet);
@@ -91,6 +99,32 @@ impl Owner {
 
     pub(crate) fn file_count(&self) -> u64 {
         self.database.file_count().unwrap_or(0)
+    }
+
+    /// Goes on with the uploads that were left, and again later while some remain: there may be other peers then.
+    fn go_on(self: &Arc<Owner>) {
+        match upload::go_on(self) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(error) => self.host.log(Level::Warn, &format!("owned files: uploads cannot be gone on with: {error}")),
+        }
+        // One timer is enough; another session may have set it.
+        if self.is_retrying.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let owner = Arc::clone(self);
+        self.host.run_after(RETRY_INTERVAL, move || {
+            owner.is_retrying.store(false, Ordering::Relaxed);
+            let again = Arc::clone(&owner);
+            let _ = owner.lanes.run(owner.host, "/session", 0, move || again.go_on());
+        });
+    }
+
+    /// Ends an upload if it is being brought to holders just now.
+    fn end_upload(&self, key: &str) {
+        if let Some(is_to_end) = self.active.lock().get(key) {
+            is_to_end.store(true, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn stop(&self) {

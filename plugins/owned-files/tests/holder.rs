@@ -147,9 +147,10 @@ fn code<T>(result: Result<T, ProviderError>) -> String {
     result.err().map(|error| error.code.into_owned()).unwrap_or_default()
 }
 
-fn delete(node: &Harness, blob: &str, manifest: &Value) -> Value {
+fn delete(node: &Harness, caller: &str, blob: &str, manifest: &Value) -> Result<bool, ProviderError> {
     let message = with(json!({"type": "DELETE_OWNED_FILE", "blob": blob}), manifest);
-    node.message(message).caller(Caller::Member(OTHER)).call().unwrap()
+    let answer = node.message(message).caller(Caller::Member(caller)).call();
+    answer.map(|answer| answer["deleted"].as_bool().unwrap())
 }
 
 fn flip(path: &Path, at: usize) {
@@ -224,7 +225,7 @@ fn what_the_owner_has_not_signed_is_not_taken() {
 }
 
 #[test]
-fn a_new_version_replaces_the_old_one_once_it_is_complete_and_old_manifests_are_refused() {
+fn an_old_version_stays_until_its_owner_says_that_the_new_one_counts_and_never_comes_again() {
     let node = node_with(json!({}));
     let owner = Owner::new(1);
     let (first, second) = (owner.version(1, 1, 2 * BLOCK), owner.version(1, 2, 2 * BLOCK));
@@ -235,10 +236,9 @@ fn a_new_version_replaces_the_old_one_once_it_is_complete_and_old_manifests_are_
     assert_eq!(code(owner.version(1, 1, 9).offer(&node)), "superseded");
     assert_eq!(code(first.offer(&node)), "superseded");
     second.send(&node, 1).unwrap();
-    assert_eq!(first.get_as_owner(&node, 1), Err("forbidden".to_owned()));
-    for suffix in ["", ".manifest", ".part"] {
-        assert!(!first.path(&node, suffix).exists());
-    }
+    assert_eq!(first.get_as_owner(&node, 1).unwrap(), first.block(1));
+    let node = reopened(&node, json!({}));
+    assert_eq!(holder(&node, "replica_count"), 2);
     let mut twin = owner.version(1, 2, 9);
     twin.manifest = owner.sign(
         1,
@@ -247,6 +247,12 @@ fn a_new_version_replaces_the_old_one_once_it_is_complete_and_old_manifests_are_
         "root": to_hex(&BlockHashes::from_bytes(9, &twin.hashes).unwrap().root())}),
     );
     assert_eq!(code(twin.offer(&node)), "conflict");
+    assert_eq!(delete(&node, &owner.id(), &first.blob, &second.manifest), Ok(true));
+    assert_eq!(first.get_as_owner(&node, 1), Err("forbidden".to_owned()));
+    assert_eq!(second.get_as_owner(&node, 1).unwrap(), second.block(1));
+    for suffix in ["", ".manifest", ".part"] {
+        assert!(!first.path(&node, suffix).exists());
+    }
     // A later manifest of the same blob needs no bytes.
     let blob: Value = serde_json::from_str(second.manifest["manifest"].as_str().unwrap()).unwrap();
     let same = Version { manifest: owner.sign(1, 3, blob["blob"].clone()), ..second };
@@ -264,13 +270,15 @@ fn nothing_is_deleted_without_a_later_manifest_and_nothing_comes_back() {
     let message = json!({"type": "DELETE_OWNED_FILE", "blob": version.blob});
     assert_eq!(code(node.message(message).caller(Caller::Member(&owner.id())).call()), "invalid_message");
     for manifest in [&version.manifest, &owner.sign(1, 4, Value::Null), &owner.sign(2, 9, Value::Null)] {
-        assert_eq!(delete(&node, &version.blob, manifest)["deleted"], false);
+        assert_eq!(delete(&node, &owner.id(), &version.blob, manifest), Ok(false));
+        assert_eq!(code(delete(&node, OTHER, &version.blob, manifest)), "forbidden");
     }
-    assert_eq!(delete(&node, &version.blob, &Owner::new(2).sign(1, 9, Value::Null))["deleted"], false);
+    let stranger = Owner::new(2);
+    assert_eq!(delete(&node, &stranger.id(), &version.blob, &stranger.sign(1, 9, Value::Null)), Ok(false));
     assert_eq!(version.get_as_owner(&node, 0).unwrap(), version.block(0));
     let deletion = owner.sign(1, 6, Value::Null);
-    assert_eq!(delete(&node, &version.blob, &deletion)["deleted"], true);
-    assert_eq!(delete(&node, &version.blob, &deletion)["deleted"], false);
+    assert_eq!(delete(&node, OTHER, &version.blob, &deletion), Ok(true));
+    assert_eq!(delete(&node, &owner.id(), &version.blob, &deletion), Ok(false));
     assert!(!version.path(&node, "").exists() && !version.path(&node, ".manifest").exists());
     assert_eq!(code(version.offer(&node)), "superseded");
     assert_eq!(holder(&node, "stored_bytes"), 0);
@@ -419,7 +427,7 @@ fn quotas_hold_for_all_and_for_each_owner() {
     let node = reopened(&node, config);
     assert_eq!((holder(&node, "stored_bytes"), holder(&node, "capacity_bytes")), (json!(100), json!(100)));
     let old = one.version(1, 1, 50);
-    assert_eq!(delete(&node, &old.blob, &one.sign(1, 2, Value::Null))["deleted"], true);
+    assert_eq!(delete(&node, &one.id(), &old.blob, &one.sign(1, 2, Value::Null)), Ok(true));
     one.version(4, 1, 50).store(&node);
 }
 
@@ -550,9 +558,10 @@ fn what_an_interrupted_deletion_has_left_is_removed_at_the_start() {
     deleted.store(&node);
     replaced.store(&node);
     let saved: Vec<Vec<u8>> = names.iter().map(|path| std::fs::read(path).unwrap()).collect();
-    delete(&node, &deleted.blob, &owner.sign(1, 2, Value::Null));
+    assert_eq!(delete(&node, &owner.id(), &deleted.blob, &owner.sign(1, 2, Value::Null)), Ok(true));
     let next = owner.version(2, 2, 9);
     next.store(&node);
+    assert_eq!(delete(&node, &owner.id(), &replaced.blob, &next.manifest), Ok(true));
     for (path, bytes) in names.iter().zip(saved) {
         std::fs::write(path, bytes).unwrap();
     }
@@ -560,4 +569,30 @@ fn what_an_interrupted_deletion_has_left_is_removed_at_the_start() {
     assert_eq!((holder(&node, "replica_count"), holder(&node, "stored_bytes")), (json!(1), json!(9)));
     assert!([&deleted, &replaced].iter().all(|version| !version.path(&node, ".manifest").exists()));
     assert_eq!(next.get_as_owner(&node, 0).unwrap(), next.bytes);
+}
+
+#[test]
+fn blocks_that_come_in_any_order_twice_and_at_once_make_a_whole() {
+    let node = node_with(json!({}));
+    let owner = Owner::new(1);
+    let versions: Vec<Version> = (1..4).map(|tag| owner.version(tag, 1, 8 * BLOCK)).collect();
+    for version in &versions {
+        version.offer(&node).unwrap();
+    }
+    std::thread::scope(|scope| {
+        for version in &versions {
+            for start in [0, 3, 6] {
+                let node = &node;
+                scope.spawn(move || {
+                    for step in 0..8 {
+                        version.send(node, (start + step) % 8).unwrap();
+                    }
+                });
+            }
+        }
+    });
+    for version in &versions {
+        assert_eq!(version.offer(&node).unwrap()["complete"], true);
+        assert_eq!(std::fs::read(version.path(&node, "")).unwrap(), version.bytes);
+    }
 }

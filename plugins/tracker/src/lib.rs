@@ -12,16 +12,24 @@
 //! | `REGISTER_FILE` | a node tells of shared files that it has | `STATUS` |
 //! | `UNREGISTER_FILE` | a node tells of shared files that it has no more | `STATUS` |
 //! | `FIND_FILE` | names nodes that have a shared file | `FILE_PEERS` |
+//! | `REGISTER_OWNED_FILE`, `DELETE_OWNED_FILE` | an owner tells of a version of a file, or of its end | `STATUS` |
+//! | `FIND_OWNED_FILE`, `LIST_OWNED_FILES` | shows an owner its files and who keeps them | `OWNED_FILE_RESPONSE`, `STATUS` |
+//! | `REPORT_OWNED_FILES` | holders and owners tell what they have | `STATUS` |
+//! | `REQUEST_STORAGE_PEERS` | names nodes that could keep a file | `STORAGE_PEERS_RESPONSE` |
+//! | `REPAIR_OWNED_FILES` | checks an owner's replicas now, and has lost ones made anew | `STATUS` |
+//! | `BIND_OWNER` | says whose files of an older system are | `STATUS` |
 //! | `WATCH_PEERS` | answers when the table of nodes differs from the asker's | `PEER_TABLE` |
 //!
 //! It listens for `peer.revoked`, with which the host tells of members that are none any more.
 //!
-//! Events: `peer.joined`, `peer.left` (it said so) and `peer.lost` (it fell silent).
+//! Events: `peer.joined`, `peer.left` (it said so) and `peer.lost` (it fell silent); `file.replica` when a replica of an
+//! owned file is found damaged, or is mended.
 //!
-//! The rooms, in reading order: `config` (its table in plugins.toml), `handler` (one function a message), `service` (the
-//! lock, the timers, and what is done once the lock is released), `directory` (who is alive and how loaded), `selection`
-//! (which peer to use), `files` (who has which shared file), `table` (what a watcher is told), `watch` (who waits, and when it is its turn), `error` (what can
-//! go wrong).
+//! The rooms, in reading order: `config` (its table in plugins.toml), `handler` (one function a message), `service`
+//! (the lock, the timers, and what is done once the lock is released), `directory` (who is alive and how loaded),
+//! `selection` (which peer to use), `files` (who has which shared file), `table` (what a watcher is told), `watch` (who
+//! waits, and when it is its turn), `registry` (owned files, who keeps them, and whether they still do), `error` (what
+//! can go wrong).
 
 mod config;
 mod handler;

@@ -8,11 +8,17 @@
 //! [`deletions`] reach those that were away, [`audit`] finds replicas that are lost and [`repair`] has them made anew.
 //! [`export`] writes `owned_files.json`, [`import`] reads one of the original system.
 
+mod audit;
+mod calls;
 mod database;
 mod deletions;
 mod error;
+mod export;
+mod import;
 mod messages;
 mod placement;
+mod plain;
+mod repair;
 mod report;
 mod store;
 mod worker;
@@ -21,15 +27,19 @@ use crate::config::TrackerConfig;
 use crate::service::Service;
 use deletions::Deletions;
 use error::RegistryError;
+use parking_lot::Mutex;
+use potluck_sdk::files::Lanes;
 use potluck_sdk::message::owned_files::{ReplicaState, StoragePeer};
 use potluck_sdk::message::to_json;
 use potluck_sdk::{Caller, Host, PeerId, ProviderError, Reply, Request};
 use rusqlite::{Connection, params};
 use serde::Serialize;
+use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use store::{Limits, ReplicaRow};
 use worker::Worker;
 
@@ -45,6 +55,23 @@ pub(crate) struct Registry {
     /// The start, by the clock that measures and in Unix seconds.
     started: (Instant, u64),
     stopped: AtomicBool,
+    audit_pause: Duration,
+    repair_after: Duration,
+    /// Whether a round of audits is to come, or under way.
+    round_armed: AtomicBool,
+    /// Whether somebody waits to fetch block hashes.
+    fetch_waits: AtomicBool,
+    fetching: Mutex<()>,
+    /// Files whose replicas are being made anew.
+    being_mended: Mutex<HashSet<i64>>,
+    mending: Lanes,
+    repairs_running: AtomicUsize,
+    folder: PathBuf,
+    /// Whether `owned_files.json` is to be written, or is being written.
+    export_armed: AtomicBool,
+    export_pause: Mutex<Duration>,
+    /// Counts what was written.
+    changes: AtomicU64,
 }
 
 /// Who asks.
@@ -68,6 +95,7 @@ pub(crate) fn answer(registry: &Arc<Registry>, request: Request<'_>, reply: Repl
         Ok(asker) => asker,
         Err(error) => return reply.error(&error.into()),
     };
+    deletions::heard(registry, asker.id);
     match request.message_type {
         "REGISTER_OWNED_FILE" => messages::register(registry, asker, request, reply),
         "FIND_OWNED_FILE" => messages::find(registry, asker, request, reply),
@@ -75,6 +103,8 @@ pub(crate) fn answer(registry: &Arc<Registry>, request: Request<'_>, reply: Repl
         "DELETE_OWNED_FILE" => messages::delete(registry, asker, request, reply),
         "REPORT_OWNED_FILES" => report::report(registry, asker, request, reply),
         "REQUEST_STORAGE_PEERS" => placement::request(registry, asker, request, reply),
+        "BIND_OWNER" => plain::bind(registry, request, reply),
+        "REPAIR_OWNED_FILES" => repair::request(registry, asker, request, reply),
         other => {
             let text = format!("the tracker does not answer {other}");
             reply.error(&ProviderError::new(ProviderError::NO_PROVIDER, text));
@@ -91,20 +121,52 @@ impl Registry {
     ) -> Result<Arc<Registry>, ProviderError> {
         let node = host.node();
         let folder = database::folder(&node.node_dir);
-        let (connection, _is_new) = database::open(&folder)?;
+        let connection = database::open(&folder, |connection| import::import(host, connection, &folder))?;
         let deletions = Deletions::load(&connection)?;
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        Ok(Arc::new(Registry {
-            host,
-            service: Arc::clone(service),
-            own_id: node.peer_id,
-            own_port: node.port,
-            worker: Worker::new(host, connection, || {}),
-            limits: Limits { files: config.owned_files_max, files_of_one: config.owner_files_max },
-            deletions,
-            started: (service.instant(), unix),
-            stopped: AtomicBool::new(false),
-        }))
+        let has_something = has_something(&connection)?;
+        let registry = Arc::new_cyclic(|weak: &Weak<Registry>| {
+            let weak = weak.clone();
+            let changed = move || {
+                if let Some(registry) = weak.upgrade() {
+                    registry.changed();
+                }
+            };
+            Registry {
+                host,
+                service: Arc::clone(service),
+                own_id: node.peer_id,
+                own_port: node.port,
+                worker: Worker::new(host, connection, changed),
+                limits: Limits { files: config.owned_files_max, files_of_one: config.owner_files_max },
+                deletions,
+                started: (service.instant(), unix),
+                stopped: AtomicBool::new(false),
+                audit_pause: config.audit(),
+                repair_after: config.repair_after(),
+                round_armed: AtomicBool::new(false),
+                fetch_waits: AtomicBool::new(false),
+                fetching: Mutex::default(),
+                being_mended: Mutex::default(),
+                mending: Lanes::default(),
+                repairs_running: AtomicUsize::new(0),
+                folder,
+                export_armed: AtomicBool::new(false),
+                export_pause: Mutex::default(),
+                changes: AtomicU64::new(0),
+            }
+        });
+        if has_something {
+            registry.changed();
+        }
+        Ok(registry)
+    }
+
+    /// Something was written.
+    fn changed(self: &Arc<Self>) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        audit::arm(self);
+        export::arm(self);
     }
 
     /// A peer is there: what it did not hear while it was away is sent to it.
@@ -179,6 +241,12 @@ impl Asker {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether the registry has anything at all.
+fn has_something(connection: &Connection) -> Result<bool, RegistryError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM files) OR EXISTS (SELECT 1 FROM plain_files)";
+    Ok(connection.query_row(sql, [], |row| row.get(0))?)
 }
 
 /// A number below `bound`, or 0, that nobody can foresee: each hasher of the standard library has secret keys.

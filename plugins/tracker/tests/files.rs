@@ -118,6 +118,8 @@ fn a_peer_speaks_for_itself_whatever_address_it_names() {
     assert_eq!(stranger.unwrap_err().code, "peer_not_found");
 }
 
+type Way<'a> = &'a dyn Fn(&Harness);
+
 #[test]
 fn what_a_peer_has_told_goes_with_it_however_it_goes() {
     let leave = |node: &Harness| {
@@ -130,7 +132,7 @@ fn what_a_peer_has_told_goes_with_it_however_it_goes() {
     };
     let be_expelled = |node: &Harness| assert!(node.emit("peer.revoked", json!({"peer_id": id(1)})));
     let be_displaced = |node: &Harness| join(node, 3, 9001);
-    let ways: [(&str, &dyn Fn(&Harness)); 4] =
+    let ways: [(&str, Way); 4] =
         [("leaves", &leave), ("dies", &die), ("is expelled", &be_expelled), ("is displaced", &be_displaced)];
     for (way, go) in ways {
         let node = tracker();

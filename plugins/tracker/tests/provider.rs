@@ -251,7 +251,7 @@ fn status_shows_the_peers_and_counts_the_messages() {
         status["tracker"],
         json!({
             "registers": 1, "unregisters": 0, "heartbeats": 1, "cpu_requests": 1, "watches": 2,
-            "tables_sent": 1, "peers_lost": 0, "watchers": 1,
+            "tables_sent": 1, "peers_lost": 0, "watchers": 1, "shared_files": 0,
         })
     );
 }

@@ -11,6 +11,11 @@ use serde_json::{Map, Value, json};
 use std::path::Path;
 use std::time::Duration;
 
+#[path = "registry/audits.rs"]
+mod audits;
+#[path = "registry/plain.rs"]
+mod plain;
+
 /// A member of the pool.
 struct Member {
     key: Ed25519KeyPair,
@@ -29,7 +34,6 @@ struct Version {
     signed: Value,
     hashes: Vec<u8>,
     blob: String,
-    content: Vec<u8>,
 }
 
 impl Member {
@@ -67,7 +71,7 @@ impl Member {
             root: to_hex(&hashes.root()),
         };
         let signed = self.sign(&self.manifest(tag, revision, Some(blob), replicas));
-        Version { signed, hashes: hashes.to_bytes(), blob: id, content }
+        Version { signed, hashes: hashes.to_bytes(), blob: id }
     }
 
     fn tombstone(&self, tag: u8, revision: u64) -> Value {
@@ -82,10 +86,6 @@ impl Member {
     fn comes(&self, node: &Harness, ip: &str, port: u16) {
         let message = json!({"type": "REGISTER", "ip": ip, "port": port, "peer_id": self.text});
         self.ask(node, message).unwrap();
-    }
-
-    fn leaves(&self, node: &Harness, ip: &str, port: u16) {
-        self.ask(node, json!({"type": "UNREGISTER", "ip": ip, "port": port})).unwrap();
     }
 
     fn registers(&self, node: &Harness, version: &Version, holders: &[&Member]) -> Result<Value, ProviderError> {
@@ -137,19 +137,26 @@ fn tracker_with(config: Value) -> Harness {
     .unwrap()
 }
 
+/// Starts a tracker whose folder is not empty.
+fn tracker_in(prepare: impl FnOnce(&Path) + 'static) -> Harness {
+    Harness::start_with_clock(json!({}), move |host, config, clock| {
+        let folder = host.node().node_dir.join("tracker_state");
+        std::fs::create_dir(&folder).unwrap();
+        prepare(&folder);
+        Tracker::start_with_clock(host, config, move || clock.now())
+    })
+    .unwrap()
+}
+
 /// Starts a tracker on what another one has left behind in its folder, as it is at this moment.
 fn tracker_on(folder: &Path) -> Harness {
     let old = folder.join("tracker_state");
-    Harness::start_with_clock(json!({}), move |host, config, clock| {
-        let new = host.node().node_dir.join("tracker_state");
-        std::fs::create_dir(&new).unwrap();
+    tracker_in(move |new| {
         for entry in std::fs::read_dir(&old).unwrap() {
             let entry = entry.unwrap();
             std::fs::copy(entry.path(), new.join(entry.file_name())).unwrap();
         }
-        Tracker::start_with_clock(host, config, move || clock.now())
     })
-    .unwrap()
 }
 
 fn holders(answer: &Value) -> Vec<(String, String)> {
@@ -363,14 +370,13 @@ fn a_deletion_reaches_a_holder_that_returns_even_to_another_tracker() {
     let node = tracker_on(node.data_dir());
     node.answer("DELETE_OWNED_FILE", |_| json!({"type": "ERROR", "code": "peer_lost", "error": "gone again"}));
     holder.comes(&node, "10.0.0.2", 9002);
-    node.wait_until("it is told", || sent(&node, "DELETE_OWNED_FILE").len() == 1);
+    node.wait_until("it is told", || node.logs().iter().any(|(_, line)| line.contains("gone again")));
     // It went away before it had answered, and is not asked at once again.
     holder.comes(&node, "10.0.0.2", 9002);
     node.answer("DELETE_OWNED_FILE", |_| json!({"type": "STATUS", "status": "OK", "deleted": true}));
     node.wait_until("it is told again", || {
         node.advance(Duration::from_secs(20));
         holder.comes(&node, "10.0.0.2", 9002);
-        eprintln!("{} {:?}", sent(&node, "DELETE_OWNED_FILE").len(), node.logs());
         sent(&node, "DELETE_OWNED_FILE").len() == 2
     });
     // Then it is done.
@@ -436,4 +442,62 @@ fn the_registry_has_limits() {
     assert_eq!(other.reports(&node, &vec![json!(1); 200], &[])["updated_count"], 0);
     let message = json!({"type": "REPORT_OWNED_FILES", "replicas": vec![json!(1); 201]});
     refused(other.ask(&node, message), "limit_reached");
+}
+
+#[test]
+fn made_up_owners_fill_half_of_the_registry_at_most() {
+    let (node, holder) = (tracker_with(json!({"owned_files_max": 4})), member(2));
+    let made_up: Vec<Value> = (10..15).map(|seed| member(seed).version_with(1, 1, 1, 9).signed).collect();
+    assert_eq!(holder.reports(&node, &made_up, &[])["updated_count"], 2);
+    // What is known can be reported at any time, and true owners find room.
+    assert_eq!(holder.reports(&node, &made_up, &[])["updated_count"], 2);
+    let owner = member(1);
+    owner.registers(&node, &owner.version_with(1, 1, 1, 9), &[]).unwrap();
+    // An owner that confirms its file makes room for another one.
+    member(10).reports(&node, &[], &made_up[..1]);
+    assert_eq!(holder.reports(&node, &made_up, &[])["updated_count"], 3);
+}
+
+#[test]
+fn a_holder_that_is_away_for_many_versions_costs_one_row() {
+    let (node, owner, away, now) = (tracker(), member(1), member(2), member(3));
+    for revision in 1..=20 {
+        owner.registers(&node, &owner.version_with(7, revision, 1, 9), &[&away, &now]).unwrap();
+    }
+    node.answer("DELETE_OWNED_FILE", |_| json!({"type": "STATUS", "status": "OK", "deleted": true}));
+    away.comes(&node, "10.0.0.2", 9002);
+    node.wait_until("it is told", || !sent(&node, "DELETE_OWNED_FILE").is_empty());
+    assert_eq!(holders(&owner.deletes(&node, 7, 21).unwrap()).len(), 2);
+    assert_eq!(sent(&node, "DELETE_OWNED_FILE")[0]["blob"], owner.version_with(7, 19, 1, 9).blob);
+}
+
+#[test]
+fn nonsense_in_any_message_is_refused_and_harms_nobody() {
+    let (node, owner) = (tracker(), member(1));
+    owner.comes(&node, "10.0.0.1", 9001);
+    owner.registers(&node, &owner.version(1, 1), &[]).unwrap();
+    for message_type in [
+        "REGISTER_OWNED_FILE",
+        "FIND_OWNED_FILE",
+        "LIST_OWNED_FILES",
+        "DELETE_OWNED_FILE",
+        "REPORT_OWNED_FILES",
+        "REQUEST_STORAGE_PEERS",
+        "REPAIR_OWNED_FILES",
+    ] {
+        for nonsense in [
+            json!({"manifest": 5, "signature": []}),
+            json!({"filename": {}}),
+            json!({"name_tag": [1]}),
+            json!({"replication": "many", "holders": 5, "replicas": 5, "after": 1}),
+            json!({"requester_id": 7}),
+            json!({"manifest": "{}", "signature": "00", "requester_id": owner.text}),
+            json!({"name_tag": "é\u{0}"}),
+            json!({"filename": "x".repeat(5000), "owner_ip": "a b", "owner_port": 1, "storage_port": 2}),
+        ] {
+            let _ = owner.ask(&node, with(&nonsense, json!({"type": message_type})));
+        }
+    }
+    assert_eq!(owner.lists(&node, "", 10)["owned_files"].as_array().unwrap().len(), 1);
+    assert_eq!(owner.lists(&node, "/", 10)["owned_files"], json!([]));
 }

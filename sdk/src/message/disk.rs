@@ -266,10 +266,24 @@ pub struct FileStat {
     pub found: bool,
     /// What is known of it. Its SHA-256 is always told here.
     #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
-    pub file: Option<FileEntry>,
+    pub file: Option<FileFacts>,
     /// Bytes of a block, when hashes of blocks were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub block_bytes: Option<u64>,
+}
+
+/// What STAT_FILE tells of a file beside its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileFacts {
+    /// Bytes.
+    pub size: u64,
+    /// SHA-256 in hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// When it was last written.
+    pub modified_unix_seconds: u64,
+    /// The node whose file it is; null for the user of the node that has it.
+    pub owner: Option<PeerId>,
 }
 
 /// FETCH_FILE: downloads a file from all peers that have it, into this node's files.

@@ -35,6 +35,8 @@ struct Upload {
     acknowledged: usize,
     /// The message that completes it, once it was sent.
     last_message: Option<u64>,
+    /// A piece was refused: nothing is sent until the node was asked where to go on.
+    is_stopped: bool,
 }
 
 enum Sent {
@@ -46,6 +48,8 @@ enum Sent {
 pub(crate) struct Client {
     number: usize,
     random: Random,
+    /// Whether the node's disk fails now and then.
+    may_fail: bool,
     next_id: u64,
     files: BTreeMap<String, Fate>,
     uploads: Vec<Upload>,
@@ -60,10 +64,11 @@ pub(crate) struct Expected {
 }
 
 impl Client {
-    pub(crate) fn new(number: usize, seed: u64) -> Client {
+    pub(crate) fn new(number: usize, seed: u64, may_fail: bool) -> Client {
         Client {
             number,
             random: Random::new(seed),
+            may_fail,
             next_id: 1,
             files: BTreeMap::new(),
             uploads: Vec::new(),
@@ -83,8 +88,7 @@ impl Client {
     }
 
     /// Works until the connection is gone. Counts the replies.
-    pub(crate) fn work(&mut self, address: &str, replies: &AtomicU64) {
-        let mut wire = Wire::connect(address);
+    pub(crate) fn work(&mut self, mut wire: Wire, replies: &AtomicU64) {
         loop {
             while self.sent.len() < IN_FLIGHT {
                 if self.send_something(&mut wire).is_err() {
@@ -123,8 +127,7 @@ impl Client {
                 if self.uploads.len() < UPLOADS {
                     self.begin_upload(name);
                 }
-                let open: Vec<usize> =
-                    (0..self.uploads.len()).filter(|at| self.uploads[*at].last_message.is_none()).collect();
+                let open: Vec<usize> = (0..self.uploads.len()).filter(|at| self.uploads[*at].may_go_on()).collect();
                 if open.is_empty() {
                     return Ok(());
                 }
@@ -173,6 +176,7 @@ impl Client {
             sent: 0,
             acknowledged: 0,
             last_message: None,
+            is_stopped: false,
         });
     }
 
@@ -192,12 +196,19 @@ impl Client {
     }
 
     fn acknowledge(&mut self, reply: &Value) {
-        assert_eq!(reply["error"], Value::Null, "{reply}");
+        let is_refused = is_disk_error(reply);
+        assert!(reply["error"].is_null() || self.may_fail && is_refused, "{reply}");
         let id = reply["id"].as_u64().unwrap();
         match self.sent.remove(&id).unwrap_or_else(|| panic!("nobody asked for {reply}")) {
+            // It may have happened or not, like one without an answer.
+            Sent::Change { .. } if is_refused => {}
             Sent::Change { name } => self.settle(&name, id),
             Sent::Piece { upload, end } => {
                 let at = self.uploads.iter().position(|candidate| candidate.id == upload).unwrap();
+                if is_refused || self.uploads[at].is_stopped && reply["stored"] == false {
+                    self.uploads[at].is_stopped = true;
+                    return;
+                }
                 assert_eq!((&reply["stored"], &reply["received_bytes"]), (&json!(true), &json!(end)), "{reply}");
                 self.uploads[at].acknowledged = end;
                 assert_eq!(reply["complete"], json!(self.uploads[at].last_message == Some(id)), "{reply}");
@@ -264,6 +275,7 @@ impl Client {
                 _ if received == 0 => {}
                 0 => {
                     (upload.sent, upload.acknowledged, upload.last_message) = (received, received, None);
+                    upload.is_stopped = false;
                     expected.parts.insert(part_name(&upload.id, &upload.name), upload.content.length);
                     self.uploads.push(upload);
                 }
@@ -284,6 +296,10 @@ impl Client {
 }
 
 impl Upload {
+    fn may_go_on(&self) -> bool {
+        self.last_message.is_none() && !self.is_stopped
+    }
+
     fn members(&self, offset: usize) -> Value {
         json!({ "type": "PUT_FILE_CHUNK", "upload": self.id, "offset": offset, "size": self.content.length })
     }
@@ -322,6 +338,11 @@ pub(crate) fn fetch(wire: &mut Wire, name: &str) -> Option<Vec<u8>> {
             return Some(bytes);
         }
     }
+}
+
+pub(crate) fn is_disk_error(reply: &Value) -> bool {
+    reply["code"] == "disk_failed"
+        || reply["code"] == "limit_reached" && reply["error"].as_str().unwrap().contains("the disk is full")
 }
 
 fn send(wire: &mut Wire, id: u64, name: &str, members: Value, attachment: &[u8]) -> io::Result<()> {

@@ -15,7 +15,7 @@ const OWNED: &str = "thesis.txt";
 const REPLICAS: usize = 2;
 const OWNED_BYTES: usize = 3_000_000;
 
-/// One peer stores a file, another reads it.
+/// One peer stores a file, another learns from the tracker who has it and fetches it.
 pub(super) fn shared(pool: &mut Pool) -> Result<()> {
     println!("\nA file that all peers can read");
     let (source, copy) = (pool.folder().join("shared.txt"), pool.folder().join("copy.txt"));
@@ -24,12 +24,12 @@ pub(super) fn shared(pool: &mut Pool) -> Result<()> {
     pool.say_at(FIRST, &["put-file", path(&source)?, SHARED])?;
     progress("stored", &format!("{SHARED} on peer-{}, {} bytes", FIRST + 1, grouped(text.len() as u64)));
 
-    let keeper = pool.peer_addresses().nth(FIRST).context("there is no first peer")?.to_owned();
-    let name = format!("filename={SHARED}");
-    pool.say_at(LAST, &["send", "GET_FILE", &name, "encoding=raw", "--to", &keeper, "--save", path(&copy)?])?;
+    pool.say_at(LAST, &["fetch", SHARED, "--save", path(&copy)?])?;
     expect_equal(&source, &copy)?;
-    progress("read", &format!("by peer-{}; it is the same, bit for bit", LAST + 1));
-    pool.say_at(FIRST, &["del-file", SHARED])?;
+    progress("fetched", &format!("by peer-{}; it is the same, bit for bit", LAST + 1));
+    for peer in [FIRST, LAST] {
+        pool.say_at(peer, &["del-file", SHARED])?;
+    }
     pool.check()
 }
 

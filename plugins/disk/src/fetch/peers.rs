@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// Most peers that a file is fetched from.
 const PEERS_MAX: usize = 16;
+/// Of what was wrong with a peer so much is told.
+const REASON_CHARS_MAX: usize = 300;
 /// How soon a cancelled wait ends, at the latest.
 const CANCEL_INTERVAL: Duration = Duration::from_millis(100);
 /// How long the tracker may take.
@@ -33,8 +35,10 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn left_out(&self, reason: impl Into<String>) -> FetchSource {
-        FetchSource { peer: self.name.clone(), bytes: 0, dropped: Some(reason.into()) }
+    pub(super) fn left_out(&self, reason: &str) -> FetchSource {
+        // It may be what the peer says.
+        let reason = reason.chars().take(REASON_CHARS_MAX).collect();
+        FetchSource { peer: self.name.clone(), bytes: 0, dropped: Some(reason) }
     }
 }
 
@@ -136,7 +140,7 @@ pub(super) fn compare(
         }
         match answer.map_err(|error| error.message).and_then(|answer| read(&answer)) {
             Ok((sha256, hashes)) => groups.add(sha256, hashes, peer),
-            Err(reason) => left_out.push(peer.left_out(reason)),
+            Err(reason) => left_out.push(peer.left_out(&reason)),
         }
     }
     left_out.extend(waiting.into_iter().flatten().map(|peer| peer.left_out("it did not answer in time")));
@@ -211,7 +215,8 @@ mod tests {
 
     #[test]
     fn answers_that_cannot_be_right_are_told_from_files_that_are_gone() {
-        let answer = |json: &str, attachment: &[u8]| Response { json: json.to_owned(), attachment: attachment.to_vec() };
+        let answer =
+            |json: &str, attachment: &[u8]| Response { json: json.to_owned(), attachment: attachment.to_vec() };
         let sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         let found = |size: u64, sha256: &str| {
             format!(

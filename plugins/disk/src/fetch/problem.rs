@@ -42,10 +42,12 @@ impl From<Problem> for ProviderError {
         let text = problem.to_string();
         match problem {
             Problem::Disk(error) => error.into(),
-            Problem::Tracker(error) => ProviderError::new(error.code, text),
+            Problem::Tracker(error) => ProviderError { message: text, ..error },
             Problem::Download(FetchError::Io(error)) => DiskError::Io("FETCH_FILE", error).into(),
             Problem::Sha256 => ProviderError::invalid(text),
-            Problem::TrackerSilent | Problem::TrackerUnclear => ProviderError::new(ProviderError::PEER_UNREACHABLE, text),
+            Problem::TrackerSilent | Problem::TrackerUnclear => {
+                ProviderError::new(ProviderError::PEER_UNREACHABLE, text)
+            }
             Problem::NotFound(_) => ProviderError::new("file_not_found", text),
             Problem::OtherHere(_) => ProviderError::new("name_conflict", text),
             Problem::Damaged(_) => ProviderError::new("hash_mismatch", text),

@@ -1,6 +1,6 @@
 //! What a holder keeps, and of whom: owners, versions, room. Nothing here touches the disk.
 //!
-//! A replica counts with its whole size from the moment that its manifest came, so that no two uploads get the same room.
+//! A replica counts with its whole size from the moment that its manifest came: no two uploads get the same room.
 
 use crate::config::OwnedFilesConfig;
 use crate::error::OwnedError;

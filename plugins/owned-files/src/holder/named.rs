@@ -1,5 +1,5 @@
-//! Files in the original's form: bytes that the caller has encrypted itself, kept for it under a name that only it and this
-//! node know. On the disk there is a keyed hash in the name's place.
+//! Files in the original's form: bytes that the caller has encrypted itself, kept for it under a name that only the two
+//! know. On the disk there is a keyed hash in the name's place.
 
 use super::Holder;
 use crate::error::OwnedError;

@@ -1,7 +1,7 @@
 //! A holder brings its replica to another peer, when the tracker or the owner asks it to.
 //!
-//! That takes as long as the bytes need, on a thread of the host's; so only a few are made at the same time, each with a few
-//! blocks under way.
+//! That takes as long as the bytes need, on a thread of the host's; so only a few are made at the same time, each with
+//! a few blocks under way.
 
 use super::index::{BlobId, State};
 use super::{Holder, read};

@@ -269,8 +269,8 @@ impl Storage {
             .set_modified(SystemTime::now())
     }
 
-    /// Visits all that is here, the oldest deletions first, and removes what is left of interrupted work. Folders that are no owner's are
-    /// left alone: an older system has put them there.
+    /// Visits all that is here, the oldest deletions first, and removes what is left of interrupted work. Folders
+    /// that are no owner's are left alone: an older system has put them there.
     pub(crate) fn scan(&self, unfinished_seconds: u64, mut visit: impl FnMut(Found)) -> io::Result<()> {
         let mut deletions = Vec::new();
         for folder in std::fs::read_dir(&self.root)? {

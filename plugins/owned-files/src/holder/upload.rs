@@ -1,8 +1,7 @@
-//! Replicas come block by block, are mended, and are deleted; each function here runs in the lane of the replica's file.
+//! Replicas come block by block, are mended, and are deleted; each function here runs in the lane of their file.
 //!
-//! The sidecar is on the disk before the first block. Which blocks of a part are there is found by hashing it; nothing else
-//! is kept of that, and blocks are not synced one by one. The whole is, before it gets its name, and before what it
-//! replaces is removed.
+//! The sidecar is on the disk before the first block. Which blocks of a part are there is found by hashing it; nothing
+//! else is kept of that, and blocks are not synced one by one. The whole is, before it gets its name.
 
 use super::Holder;
 use super::index::{Admission, BlobId, Deletion, FileKey, Replica, State, Wanted};
@@ -155,7 +154,6 @@ pub(super) fn begin(
         holder.index.lock().update(blob, |replica| replica.revision = wanted.replica.revision);
     }
     if known.state == State::Whole {
-        remove_replaced(holder, &known.file, &Deletion::of(manifest)?);
         return Ok(answer(known.size, true, Vec::new()));
     }
     let part = holder.parts.lock().take(blob);
@@ -251,22 +249,12 @@ fn settle(
     file.set_len(known.size).and_then(|()| file.sync_all()).map_err(io)?;
     holder.storage.rename(known.file.owner, blob, known.state, State::Whole).map_err(io)?;
     holder.index.lock().update(blob, |replica| replica.state = State::Whole);
-    let revision = holder.index.lock().replica(blob).map_or(known.revision, |replica| replica.revision);
-    remove_replaced(holder, &known.file, &Deletion { revision, blob: Some(blob) });
+    // What it replaces stays until its owner, or the tracker, says that the new version counts: the owner may have been
+    // killed before it could register that.
     if known.state == State::Damaged {
         super::report::report_one(holder, blob);
     }
     Ok(answer(known.size, true, Vec::new()))
-}
-
-/// Removes what a later version has replaced. That one is on the disk, so what fails here is done at the next start.
-fn remove_replaced(holder: &Holder, file: &FileKey, latest: &Deletion) {
-    let replaced = holder.index.lock().replaced(file, latest);
-    for blob in replaced {
-        if let Err(error) = remove(holder, blob) {
-            holder.host.log(Level::Warn, &format!("A replaced replica could not be removed: {error}"));
-        }
-    }
 }
 
 fn remove(holder: &Holder, blob: BlobId) -> io::Result<()> {
@@ -278,7 +266,7 @@ fn remove(holder: &Holder, blob: BlobId) -> io::Result<()> {
     }
 }
 
-/// Deletes all that a manifest has replaced, and remembers it, so that no older manifest brings it back. Returns whether
+/// Deletes all that a manifest has replaced, and remembers it, so that no older one brings it back. Returns whether
 /// there was something.
 pub(super) fn delete(holder: &Arc<Holder>, manifest: &CheckedManifest) -> Result<bool, OwnedError> {
     let io = |error| OwnedError::Io("DELETE_OWNED_FILE", error);

@@ -36,7 +36,9 @@ const SCHEMA: &str = "
         manifest TEXT NOT NULL,
         signature TEXT NOT NULL,
         block_hashes BLOB NOT NULL,
-        named_holders TEXT NOT NULL
+        named_holders TEXT NOT NULL,
+        -- Who may have got it, or a part of it.
+        holders TEXT NOT NULL
     ) STRICT;
     PRAGMA user_version = 1;
 ";
@@ -60,6 +62,8 @@ pub(crate) struct Outgoing {
     pub(crate) block_hashes: Vec<u8>,
     /// As the client has named them; the tracker chooses when empty.
     pub(crate) named_holders: Vec<String>,
+    /// Who may have got it, or a part of it.
+    pub(crate) holders: Vec<PeerId>,
 }
 
 pub(crate) struct Database(Mutex<Connection>);
@@ -159,9 +163,19 @@ impl Database {
     }
 
     pub(crate) fn outgoing(&self, upload: &str) -> Result<Option<Outgoing>, OwnedError> {
-        let sql = "SELECT upload, name, manifest, signature, block_hashes, named_holders FROM outgoing
+        let sql = "SELECT upload, name, manifest, signature, block_hashes, named_holders, holders FROM outgoing
                    WHERE upload = ?1";
         Ok(self.0.lock().query_row(sql, [upload], outgoing).optional()?)
+    }
+
+    /// The uploads of one file that are on their way.
+    pub(crate) fn outgoing_of(&self, name_tag: &str) -> Result<Vec<Outgoing>, OwnedError> {
+        let mut found = Vec::new();
+        for upload in self.outgoing_uploads()? {
+            let outgoing = self.outgoing(&upload)?;
+            found.extend(outgoing.filter(|outgoing| outgoing.manifest.manifest.name_tag == name_tag));
+        }
+        Ok(found)
     }
 
     /// The uploads on their way.
@@ -174,8 +188,9 @@ impl Database {
 
     pub(crate) fn put_outgoing(&self, outgoing: &Outgoing) -> Result<(), OwnedError> {
         self.0.lock().execute(
-            "INSERT OR REPLACE INTO outgoing (upload, name, manifest, signature, block_hashes, named_holders)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT OR REPLACE INTO outgoing
+                (upload, name, manifest, signature, block_hashes, named_holders, holders)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             params![
                 outgoing.upload,
                 outgoing.name,
@@ -183,8 +198,16 @@ impl Database {
                 outgoing.manifest.signed.signature,
                 outgoing.block_hashes,
                 potluck_sdk::message::to_json(&outgoing.named_holders),
+                potluck_sdk::message::to_json(&outgoing.holders),
             ],
         )?;
+        Ok(())
+    }
+
+    /// Notes who may get an upload, before the first byte of it leaves.
+    pub(crate) fn note_holders(&self, upload: &str, holders: &[PeerId]) -> Result<(), OwnedError> {
+        let holders = potluck_sdk::message::to_json(holders);
+        self.0.lock().execute("UPDATE outgoing SET holders = ?2 WHERE upload = ?1", [upload, &holders])?;
         Ok(())
     }
 
@@ -211,6 +234,7 @@ fn outgoing(row: &Row<'_>) -> rusqlite::Result<Outgoing> {
         manifest: manifest(row, 2)?,
         block_hashes: row.get(4)?,
         named_holders: list(row, 5)?,
+        holders: list(row, 6)?,
     })
 }
 

@@ -5,7 +5,7 @@
 
 use super::Owner;
 use super::remote::RemoteBlob;
-use super::upload::find;
+use super::upload::{Registered, find};
 use crate::error::OwnedError;
 use age::stream::StreamReader;
 use potluck_sdk::files::FileName;
@@ -45,38 +45,28 @@ pub(crate) fn read_piece(
     revision: Option<u64>,
 ) -> Result<(OwnedFileResponse, Vec<u8>), OwnedError> {
     let name_tag = owner.keys.name_tag(name);
-    let mut is_anew = false;
-    let mut open = match take_open(owner, &name_tag) {
-        Some(open) => open,
-        None => {
-            is_anew = true;
-            match open_file(owner, &name_tag)? {
-                Some(open) => open,
-                None => return Ok((missing(name), Vec::new())),
-            }
-        }
-    };
-    if revision.is_some_and(|revision| revision != open.revision) {
-        return Err(OwnedError::Changed);
-    }
-    let length = length.unwrap_or(ATTACHMENT_BYTES_MAX).min(ATTACHMENT_BYTES_MAX);
-    let length = length.min(open.size.saturating_sub(offset));
     let mut bytes = Vec::new();
-    let mut read = open.read(offset, length, &mut bytes);
-    if read.is_err() && !is_anew {
-        // Holders may have moved, or others have it now: once more with what the tracker says now.
-        if let Some(mut again) = open_file(owner, &name_tag)? {
-            if again.revision != open.revision {
-                return Err(OwnedError::Changed);
-            }
-            read = again.read(offset, length, &mut bytes);
-            open = again;
+    let mut try_piece = |open: Option<Open>| -> Result<Option<Open>, OwnedError> {
+        let open = match open {
+            Some(open) => Some(open),
+            None => open_file(owner, &name_tag)?,
+        };
+        let Some(mut open) = open else { return Ok(None) };
+        if revision.is_some_and(|revision| revision != open.revision) {
+            return Err(OwnedError::Changed);
         }
-    }
-    read.map_err(|error| {
-        let code = if error.kind() == io::ErrorKind::NotConnected { "no_holders" } else { "disk_failed" };
-        OwnedError::Peer(ProviderError::new(code, format!("{name} cannot be read: {error}")))
-    })?;
+        let length = length.unwrap_or(ATTACHMENT_BYTES_MAX).min(ATTACHMENT_BYTES_MAX);
+        let length = length.min(open.size.saturating_sub(offset));
+        open.read(offset, length, &mut bytes).map_err(|error| unreadable(name.as_str(), &error))?;
+        Ok(Some(open))
+    };
+    let open = match try_piece(take_open(owner, &name_tag)) {
+        Err(OwnedError::Changed) => return Err(OwnedError::Changed),
+        // Holders may have moved, or a new version has taken the place of the one that was found: once more.
+        Err(_) => try_piece(None)?,
+        Ok(open) => open,
+    };
+    let Some(open) = open else { return Ok((missing(name), Vec::new())) };
     let response = OwnedFileResponse {
         filename: name.to_string(),
         found: true,
@@ -95,6 +85,11 @@ fn missing(name: &FileName) -> OwnedFileResponse {
         error: Some("File not found".to_owned()),
         ..OwnedFileResponse::default()
     }
+}
+
+fn unreadable(name: &str, error: &io::Error) -> OwnedError {
+    let code = if error.kind() == io::ErrorKind::NotConnected { "no_holders" } else { "disk_failed" };
+    OwnedError::Peer(ProviderError::new(code, format!("{name} cannot be read: {error}")))
 }
 
 fn take_open(owner: &Owner, name_tag: &str) -> Option<Open> {
@@ -129,14 +124,15 @@ pub(super) fn forget(owner: &Owner, name_tag: &str) {
 fn open_file(owner: &Owner, name_tag: &str) -> Result<Option<Open>, OwnedError> {
     let here = owner.database.file(name_tag)?;
     let (manifest, hashes, holders) = match (find(owner, name_tag), here) {
-        (Ok(Some((manifest, hashes, peers))), here)
+        (Ok(Some(Registered { manifest, block_hashes, peers })), here)
             if here.as_ref().is_none_or(|here| manifest.manifest.revision >= here.manifest.manifest.revision) =>
         {
             let mut holders: Vec<PeerId> = usable(&peers);
-            let mut hashes = hashes;
+            let mut hashes = block_hashes;
             if let Some(here) = here.filter(|here| here.manifest.signed == manifest.signed) {
                 // The tracker may have just begun, and not have heard of all.
-                holders.extend(here.holders.into_iter().filter(|id| !peers.iter().any(|peer| peer.peer_id == Some(*id))));
+                holders
+                    .extend(here.holders.into_iter().filter(|id| !peers.iter().any(|peer| peer.peer_id == Some(*id))));
                 hashes = here.block_hashes;
             }
             (manifest, hashes, holders)
@@ -152,10 +148,7 @@ fn open_file(owner: &Owner, name_tag: &str) -> Result<Option<Open>, OwnedError> 
         Err(_) => super::list::hashes_from_holders(owner, &manifest, &holders)?,
     };
     let remote = RemoteBlob::new(owner.host, owner.id, &blob.id, hashes, &holders);
-    let reader = owner.keys.decrypt(remote).map_err(|error| {
-        let code = if error.kind() == io::ErrorKind::NotConnected { "no_holders" } else { "disk_failed" };
-        OwnedError::Peer(ProviderError::new(code, format!("{} cannot be read: {error}", sealed.filename)))
-    })?;
+    let reader = owner.keys.decrypt(remote).map_err(|error| unreadable(&sealed.filename, &error))?;
     let now = Instant::now();
     Ok(Some(Open {
         name_tag: name_tag.to_owned(),

@@ -8,10 +8,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use parking_lot::Mutex;
 use potluck_sdk::files::{FileName, to_hex};
+use potluck_sdk::message::disk::Encoding;
 use potluck_sdk::message::owned_files::{
     DeleteOwnedFile, DownloadOwnedFile, ListOwnedFiles, RepairOwnedFiles, UploadOwnedFile,
 };
-use potluck_sdk::message::disk::Encoding;
 use potluck_sdk::message::{ATTACHMENT_BYTES_MAX, to_json};
 use potluck_sdk::{Caller, PendingReply, ProviderError, Reply, Request};
 use ring::digest::{SHA256, digest};
@@ -41,7 +41,7 @@ pub(crate) fn answer(owner: &Arc<Owner>, request: Request<'_>, reply: Reply<'_>)
     };
     let (inner, lanes, host) = (Arc::clone(owner), owner.lanes.clone(), owner.host);
     // The reply goes along in a cell, so that it is still here when there is no room for the work.
-    let (cell, lane) = (Arc::new(Mutex::new(Some(reply.later()))), work.lane.clone());
+    let cell = Arc::new(Mutex::new(Some(reply.later())));
     let taken = Arc::clone(&cell);
     let queued = lanes.run(host, &work.lane, work.bytes, move || {
         let reply = taken.lock().take();
@@ -52,7 +52,6 @@ pub(crate) fn answer(owner: &Arc<Owner>, request: Request<'_>, reply: Reply<'_>)
     if let Err(full) = queued
         && let Some(reply) = cell.lock().take()
     {
-        owner.aborted.lock().remove(&lane);
         reply.error(&OwnedError::from(full).into());
     }
 }
@@ -112,7 +111,7 @@ fn upload(owner: &Owner, request: Request<'_>) -> Started {
     let key = to_hex(digest(&SHA256, format!("{upload}\0{name}").as_bytes()).as_ref());
     if message.abort {
         // The upload may hold its lane until its holders have it all.
-        owner.aborted.lock().insert(key.clone());
+        owner.end_upload(&key);
     }
     let piece = Piece {
         name,

@@ -2,13 +2,11 @@
 
 use crate::error::OwnedError;
 use age::x25519::{Identity, Recipient};
-use age::{Decryptor, Encryptor};
+use age::{DecryptError, Decryptor, Encryptor};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use potluck_sdk::files::{CheckedManifest, FileName, age_identity, to_hex};
-use potluck_sdk::message::owned_files::{
-    AGE_IDENTITY_LABEL, Blob, MANIFEST_VERSION, Manifest, NAME_TAG_LABEL, Sealed,
-};
+use potluck_sdk::message::owned_files::{AGE_IDENTITY_LABEL, Blob, MANIFEST_VERSION, Manifest, NAME_TAG_LABEL, Sealed};
 use potluck_sdk::message::to_json;
 use potluck_sdk::{Host, ProviderError};
 use ring::hmac;
@@ -50,7 +48,10 @@ impl Keys {
     /// Decrypts what [`Keys::encrypt`] has written.
     pub(crate) fn decrypt<R: Read>(&self, input: R) -> io::Result<age::stream::StreamReader<R>> {
         let identity: &dyn age::Identity = &self.identity;
-        let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, format!("it cannot be decrypted: {error}"));
+        let invalid = |error| match error {
+            DecryptError::Io(error) => error,
+            other => io::Error::new(io::ErrorKind::InvalidData, format!("it cannot be decrypted: {other}")),
+        };
         Decryptor::new(input).map_err(invalid)?.decrypt(iter::once(identity)).map_err(invalid)
     }
 

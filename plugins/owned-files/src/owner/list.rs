@@ -3,16 +3,16 @@
 
 use super::Owner;
 use super::call::{ANSWER_TIMEOUT, TRACKER, addressed, ask, ask_within, is_away, read};
-use super::database::OwnFile;
+use super::database::{Outgoing, OwnFile};
 use super::download::forget;
 use super::upload::{find, known_revision, peers, storage_peer};
 use crate::error::OwnedError;
 use potluck_sdk::files::{BlockHashes, CheckedManifest, FileName, HashesError};
 use potluck_sdk::message::STATUS_OK;
 use potluck_sdk::message::owned_files::{
-    AuditOwnedFile, DeleteOwnedFile, ENTRIES_MAX, FindOwnedFile, ListOwnedFiles, OwnedFileDeleted, OwnedFileEntry,
-    OwnedFileList, OwnedFileResponse, OwnedFilesReported, RepairOwnedFiles, ReplicaState, ReportOwnedFiles,
-    ReportedFile, StoragePeer,
+    AuditOwnedFile, DeleteOwnedFile, ENTRIES_MAX, FindOwnedFile, ListOwnedFiles, Manifest, OwnedFileDeleted,
+    OwnedFileEntry, OwnedFileList, OwnedFileResponse, OwnedFilesReported, RepairOwnedFiles, ReplicaState,
+    ReportOwnedFiles, ReportedFile, StoragePeer,
 };
 use potluck_sdk::{Level, PeerId, Response};
 use std::collections::HashMap;
@@ -114,7 +114,9 @@ pub(crate) fn delete(owner: &Owner, name: &FileName) -> Result<OwnedFileDeleted,
     let name_tag = owner.keys.name_tag(name);
     learn_one(owner, &name_tag)?;
     let file = owner.database.file(&name_tag)?.filter(|file| file.manifest.manifest.blob.is_some());
-    let Some(file) = file else {
+    let outgoing = owner.database.outgoing_of(&name_tag)?;
+    let latest = file.as_ref().map(|file| &file.manifest);
+    let Some(latest) = latest.or(outgoing.first().map(|outgoing| &outgoing.manifest)).cloned() else {
         return Ok(OwnedFileDeleted {
             status: STATUS_OK.to_owned(),
             filename: name.to_string(),
@@ -122,36 +124,19 @@ pub(crate) fn delete(owner: &Owner, name: &FileName) -> Result<OwnedFileDeleted,
             ..OwnedFileDeleted::default()
         });
     };
-    let revision = known_revision(owner, &name_tag)? + 1;
-    let tombstone = owner.keys.manifest(&name_tag, revision, file.manifest.manifest.replicas, None)?;
-    let message = DeleteOwnedFile {
-        manifest: Some(tombstone.signed.clone()),
-        owner_id: Some(owner.id.to_string().into()),
-        owner_port: Some(owner.host.node().port),
-        ..DeleteOwnedFile::default()
-    };
-    let mut holders = file.holders.clone();
-    match ask(owner.host, TRACKER, &message, &[]) {
-        Ok(response) => {
-            let told: OwnedFileDeleted = read(&response)?;
-            holders.extend(told.storage_peers.iter().filter_map(|peer| peer.peer_id));
-        }
-        // It hears of the deletion with all files that are reported when it is back.
-        Err(error) if is_away(&error) => {}
-        Err(error) => return Err(OwnedError::Peer(error)),
-    }
-    owner.database.put_file(&OwnFile {
-        name: None,
-        manifest: tombstone.clone(),
-        block_hashes: Vec::new(),
-        holders: holders.clone(),
-        upload: None,
-    })?;
-    forget(owner, &name_tag);
+    // What the tracker knows was learnt above.
+    let tombstone = owner.keys.manifest(&name_tag, known_revision(owner, &name_tag)? + 1, 1, None)?;
+    let mut holders = file.map(|file| file.holders).unwrap_or_default();
+    holders.extend(outgoing.iter().flat_map(|outgoing| outgoing.holders.iter().copied()));
+    holders.extend(bury(owner, &tombstone)?);
     holders.sort_unstable();
     holders.dedup();
-    let blob = file.manifest.manifest.blob.map(|blob| blob.id).unwrap_or_default();
-    let (deleted, pending) = delete_at(owner, &holders, &blob, &tombstone);
+    put_tombstone(owner, &tombstone, &holders)?;
+    for outgoing in outgoing {
+        forget_outgoing(owner, &outgoing.upload)?;
+    }
+    forget(owner, &name_tag);
+    let (deleted, pending) = delete_at(owner, &holders, &latest, &tombstone);
     let known = peers(owner).unwrap_or_default();
     Ok(OwnedFileDeleted {
         status: STATUS_OK.to_owned(),
@@ -163,18 +148,79 @@ pub(crate) fn delete(owner: &Owner, name: &FileName) -> Result<OwnedFileDeleted,
     })
 }
 
-/// Asks holders to delete a blob; returns those that have, and those that do not answer.
-fn delete_at(
+/// Tells the tracker of a deletion; returns who kept the file as far as it knows. When it is away it hears of the deletion
+/// when it is back, with all files that are reported then.
+fn bury(owner: &Owner, tombstone: &CheckedManifest) -> Result<Vec<PeerId>, OwnedError> {
+    let message = DeleteOwnedFile {
+        manifest: Some(tombstone.signed.clone()),
+        owner_id: Some(owner.id.to_string().into()),
+        owner_port: Some(owner.host.node().port),
+        ..DeleteOwnedFile::default()
+    };
+    match ask(owner.host, TRACKER, &message, &[]) {
+        Ok(response) => {
+            let told: OwnedFileDeleted = read(&response)?;
+            Ok(told.storage_peers.iter().filter_map(|peer| peer.peer_id).collect())
+        }
+        Err(error) if is_away(&error) => Ok(Vec::new()),
+        Err(error) => Err(OwnedError::Peer(error)),
+    }
+}
+
+fn put_tombstone(owner: &Owner, tombstone: &CheckedManifest, holders: &[PeerId]) -> Result<(), OwnedError> {
+    let holders = holders.to_vec();
+    let manifest = tombstone.clone();
+    let file = OwnFile { name: None, manifest, block_hashes: Vec::new(), holders, upload: None };
+    owner.database.put_file(&file).map(|_| ())
+}
+
+fn forget_outgoing(owner: &Owner, key: &str) -> Result<(), OwnedError> {
+    owner.end_upload(key);
+    owner.database.remove_outgoing(key)?;
+    owner.staging.remove(key).map_err(|error| OwnedError::Io("DELETE_OWNED_FILE", error))
+}
+
+/// Takes back an upload that holders may have, but that is not registered. Without a later manifest they would keep it: a
+/// tombstone, or, where there is an earlier version, that one signed anew.
+pub(super) fn withdraw(owner: &Owner, outgoing: Outgoing) -> Result<(), OwnedError> {
+    let name_tag = &outgoing.manifest.manifest.name_tag;
+    let stored = owner.database.file(name_tag)?.filter(|file| file.manifest.manifest.blob.is_some());
+    let revision = known_revision(owner, name_tag)? + 1;
+    let later = match stored {
+        Some(mut file) => {
+            let manifest = Manifest { revision, ..file.manifest.manifest.clone() };
+            file.manifest = CheckedManifest::sign(&owner.host, &manifest)?;
+            owner.database.put_file(&file)?;
+            file.manifest
+        }
+        None => {
+            let tombstone = owner.keys.manifest(name_tag, revision, 1, None)?;
+            put_tombstone(owner, &tombstone, &outgoing.holders)?;
+            tombstone
+        }
+    };
+    forget_outgoing(owner, &outgoing.upload)?;
+    delete_at(owner, &outgoing.holders, &outgoing.manifest, &later);
+    // With everything else; when that fails the next session does it.
+    if let Err(error) = report(owner) {
+        owner.host.log(Level::Warn, &format!("the tracker was not told of an upload that was taken back: {error}"));
+    }
+    Ok(())
+}
+
+/// Asks holders to delete what a manifest has replaced; returns those that have, and those that do not answer.
+pub(super) fn delete_at(
     owner: &Owner,
     holders: &[PeerId],
-    blob: &str,
-    tombstone: &CheckedManifest,
+    replaced: &CheckedManifest,
+    later: &CheckedManifest,
 ) -> (Vec<PeerId>, Vec<PeerId>) {
     let (sender, answers) = mpsc::channel();
+    let blob = replaced.manifest.blob.as_ref().map(|blob| blob.id.as_str()).unwrap_or_default();
     for id in holders {
         let message = DeleteOwnedFile {
             blob: Some(blob.into()),
-            manifest: Some(tombstone.signed.clone()),
+            manifest: Some(later.signed.clone()),
             requester_id: Some(owner.id.to_string().into()),
             ..DeleteOwnedFile::default()
         };
@@ -229,7 +275,7 @@ pub(super) fn hashes_from_holders(
 /// does no harm.
 fn learn_one(owner: &Owner, name_tag: &str) -> Result<(), OwnedError> {
     match find(owner, name_tag) {
-        Ok(Some((manifest, hashes, peers))) => learn(owner, manifest, hashes, &peers),
+        Ok(Some(found)) => learn(owner, found.manifest, found.block_hashes, &found.peers),
         Ok(None) => Ok(()),
         Err(OwnedError::Peer(error)) if is_away(&error) => Ok(()),
         Err(error) => Err(error),
@@ -287,10 +333,10 @@ pub(crate) fn meet_tracker(owner: &Owner) -> Result<(), OwnedError> {
             requester_id: Some(owner.id.to_string().into()),
             ..ListOwnedFiles::default()
         };
-        let page: OwnedFileList =
-            read(&ask(owner.host, TRACKER, &message, &[]).map_err(OwnedError::Peer)?)?;
+        let page: OwnedFileList = read(&ask(owner.host, TRACKER, &message, &[]).map_err(OwnedError::Peer)?)?;
         for entry in &page.owned_files {
-            let Some(manifest) = entry.manifest.clone().and_then(|signed| CheckedManifest::try_from(signed).ok()) else {
+            let Some(manifest) = entry.manifest.clone().and_then(|signed| CheckedManifest::try_from(signed).ok())
+            else {
                 continue;
             };
             if manifest.owner == owner.id {

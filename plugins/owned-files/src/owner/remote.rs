@@ -18,6 +18,9 @@ const BLOCKS_AHEAD: u64 = 3;
 const BLOCK_TIMEOUT: Duration = Duration::from_secs(15);
 /// Errors of a holder before it is passed over.
 const FAILURES_MAX: u32 = 2;
+/// How long to wait for one of the holders when all are away: this node, or they, may have just been started.
+const PATIENCE: Duration = Duration::from_secs(10);
+const RETRY_WAIT: Duration = Duration::from_millis(100);
 
 /// A blob that is elsewhere.
 pub(crate) struct RemoteBlob {
@@ -34,6 +37,8 @@ pub(crate) struct RemoteBlob {
     answers: Receiver<(u64, usize, Result<Response, ProviderError>)>,
     position: u64,
     next_holder: usize,
+    /// When a holder was last there.
+    away_since: Instant,
 }
 
 struct Holder {
@@ -58,6 +63,7 @@ impl RemoteBlob {
             answers,
             position: 0,
             next_holder: 0,
+            away_since: Instant::now(),
         }
     }
 
@@ -83,13 +89,17 @@ impl RemoteBlob {
 
     fn ask(&mut self, block: u64) -> io::Result<()> {
         let count = self.holders.len();
-        let usable = (0..count).map(|step| (self.next_holder + step) % count);
-        let fewest = self.holders.iter().map(|holder| holder.failures).min().unwrap_or(0);
-        if count == 0 || fewest >= FAILURES_MAX {
-            return Err(self.gone());
-        }
-        let Some(index) = usable.into_iter().find(|index| self.holders[*index].failures < FAILURES_MAX) else {
-            return Err(self.gone());
+        let index = loop {
+            let in_turn = (0..count).map(|step| (self.next_holder + step) % count);
+            if let Some(index) = in_turn.into_iter().find(|index| self.holders[*index].failures < FAILURES_MAX) {
+                break index;
+            }
+            let may_come_back = |holder: &Holder| holder.last_error.as_ref().is_some_and(is_away);
+            if self.away_since.elapsed() > PATIENCE || !self.holders.iter().any(may_come_back) {
+                return Err(self.gone());
+            }
+            std::thread::sleep(RETRY_WAIT);
+            self.holders.iter_mut().filter(|holder| may_come_back(holder)).for_each(|holder| holder.failures = 0);
         };
         self.next_holder = index + 1;
         self.asked.insert(block, (index, Instant::now()));
@@ -130,6 +140,7 @@ impl RemoteBlob {
     fn take(&mut self, block: u64, index: usize, result: Result<Response, ProviderError>) -> io::Result<()> {
         let error = match result {
             Ok(response) if self.hashes.check(usize::try_from(block).unwrap_or(usize::MAX), &response.attachment) => {
+                self.away_since = Instant::now();
                 if self.asked.remove(&block).is_some() {
                     self.here.insert(block, response.attachment);
                 }
@@ -177,6 +188,7 @@ impl Read for RemoteBlob {
         let block_bytes = self.hashes.block_bytes();
         let block = self.position / block_bytes;
         if !self.here.contains_key(&block) {
+            self.away_since = Instant::now();
             self.ask_ahead(block)?;
             self.wait_for(block)?;
         }

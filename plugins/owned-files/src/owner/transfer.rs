@@ -6,8 +6,8 @@
 use super::call::{ANSWER_TIMEOUT, addressed, is_away, read, timed_out};
 use crate::error::{BUSY, OwnedError};
 use potluck_sdk::files::{BlockHashes, CheckedManifest};
-use potluck_sdk::message::owned_files::{UPLOAD_TOPIC, UploadProgress, UploadToPeer, UploadedToPeer};
 use potluck_sdk::message::ATTACHMENT_BYTES_MAX;
+use potluck_sdk::message::owned_files::{UPLOAD_TOPIC, UploadProgress, UploadToPeer, UploadedToPeer};
 use potluck_sdk::{Host, PeerId, ProviderError, Response};
 use std::collections::VecDeque;
 use std::fs::File;
@@ -307,7 +307,8 @@ impl Transfer<'_> {
                 target.begin_later();
             }
             let patience = if target.ever_answered { PATIENCE } else { FIRST_PATIENCE };
-            let is_lost = matches!(target.phase, Phase::Begin(_)) && now.duration_since(target.last_progress) > patience;
+            let is_lost =
+                matches!(target.phase, Phase::Begin(_)) && now.duration_since(target.last_progress) > patience;
             if is_lost && target.wait > RETRY_WAIT_MIN {
                 let text = timed_out(&target.holder.to_string()).message;
                 self.fail(index, &text, outcome);

@@ -2,13 +2,13 @@
 
 use super::Owner;
 use super::call::{TRACKER, ask, is_away, read};
-use super::database::{OwnFile, Outgoing};
+use super::database::{Outgoing, OwnFile};
 use super::staging::Growing;
 use super::transfer::{Cargo, Outcome, bring};
 use crate::error::OwnedError;
 use potluck_sdk::files::{BlockHashes, CheckedManifest, FileName, to_hex};
-use potluck_sdk::message::node::{ListPeers, PeerList};
 use potluck_sdk::message::STATUS_OK;
+use potluck_sdk::message::node::{ListPeers, PeerList};
 use potluck_sdk::message::owned_files::{
     Blob, FindOwnedFile, OwnedFileResponse, OwnedFileUploaded, REPLICAS_MAX, RegisterOwnedFile, ReplicaState,
     RequestStoragePeers, Sealed, StoragePeer, StoragePeers,
@@ -18,7 +18,8 @@ use potluck_sdk::{Level, PeerId};
 use ring::rand::{SecureRandom, SystemRandom};
 use std::io;
 use std::net::IpAddr;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 const OPERATION: &str = "UPLOAD_OWNED_FILE";
@@ -44,9 +45,10 @@ pub(crate) fn take_piece(owner: &Owner, piece: &Piece) -> Result<OwnedFileUpload
     let io = |error| OwnedError::Io(OPERATION, error);
     if piece.abort {
         owner.growing.lock().remove(&piece.key);
-        owner.database.remove_outgoing(&piece.key)?;
+        if let Some(outgoing) = owner.database.outgoing(&piece.key)? {
+            super::list::withdraw(owner, outgoing)?;
+        }
         owner.staging.remove(&piece.key).map_err(io)?;
-        owner.aborted.lock().remove(&piece.key);
         return Ok(state(piece, 0, false));
     }
     let growing = owner.growing.lock().remove(&piece.key);
@@ -138,10 +140,9 @@ fn seal(owner: &Owner, piece: &Piece, growing: Growing) -> Result<Outgoing, Owne
     let blob_bytes = reader.metadata().map_err(io)?.len();
     let hashes = BlockHashes::read(blob_bytes, &reader).map_err(io)?;
     let name_tag = owner.keys.name_tag(&piece.name);
-    let known_revision = known_revision(owner, &name_tag)?;
+    let registered_revision = registered_revision(owner, &name_tag);
     let uploaded = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let sealed =
-        Sealed { filename: piece.name.to_string(), size, sha256, uploaded_unix_seconds: uploaded };
+    let sealed = Sealed { filename: piece.name.to_string(), size, sha256, uploaded_unix_seconds: uploaded };
     let named = u32::try_from(piece.holders.len()).unwrap_or(REPLICAS_MAX);
     let replicas = piece.replicas.unwrap_or(1).max(named).clamp(1, REPLICAS_MAX);
     let blob = Blob {
@@ -150,13 +151,17 @@ fn seal(owner: &Owner, piece: &Piece, growing: Growing) -> Result<Outgoing, Owne
         block_bytes: hashes.block_bytes(),
         root: to_hex(&hashes.root()),
     };
-    let manifest = owner.keys.manifest(&name_tag, known_revision + 1, replicas, Some((blob, &sealed)))?;
+    // Two uploads of one file get revisions of their own.
+    let _one_at_a_time = owner.sealing.lock();
+    let revision = registered_revision.max(known_revision(owner, &name_tag)?) + 1;
+    let manifest = owner.keys.manifest(&name_tag, revision, replicas, Some((blob, &sealed)))?;
     let outgoing = Outgoing {
         upload: piece.key.clone(),
         name: piece.name.to_string(),
         manifest,
         block_hashes: hashes.to_bytes(),
         named_holders: piece.holders.clone(),
+        holders: Vec::new(),
     };
     owner.database.put_outgoing(&outgoing)?;
     Ok(outgoing)
@@ -169,22 +174,32 @@ fn random_blob_id() -> Result<String, OwnedError> {
     Ok(to_hex(&id))
 }
 
-/// The highest revision of a file that is known here or to the tracker.
+/// The highest revision of a file that this node knows, on its way or stored.
 pub(super) fn known_revision(owner: &Owner, name_tag: &str) -> Result<u64, OwnedError> {
-    let here = owner.database.file(name_tag)?.map_or(0, |file| file.manifest.manifest.revision);
-    let there = match find(owner, name_tag) {
-        Ok(found) => found.and_then(|(manifest, _, _)| (manifest.owner == owner.id).then_some(manifest)),
-        // It may be away; what it knows more than this node is lost then only if this node has lost its own list.
-        Err(_) => None,
-    };
-    Ok(here.max(there.map_or(0, |manifest| manifest.manifest.revision)))
+    let stored = owner.database.file(name_tag)?.map_or(0, |file| file.manifest.manifest.revision);
+    let outgoing = owner.database.outgoing_of(name_tag)?;
+    let outgoing = outgoing.iter().map(|outgoing| outgoing.manifest.manifest.revision);
+    Ok(outgoing.fold(stored, u64::max))
 }
 
-/// What the tracker knows of a file: its manifest, the hashes of its blocks, and who keeps it.
-pub(super) fn find(
-    owner: &Owner,
-    name_tag: &str,
-) -> Result<Option<(CheckedManifest, Vec<u8>, Vec<StoragePeer>)>, OwnedError> {
+/// That which the tracker knows. It may be away; what it knows more than this node is lost then only if this node has lost
+/// its own list.
+pub(super) fn registered_revision(owner: &Owner, name_tag: &str) -> u64 {
+    let found = find(owner, name_tag).ok().flatten();
+    found.map_or(0, |found| found.manifest.manifest.revision)
+}
+
+/// What the tracker knows of a file.
+pub(super) struct Registered {
+    pub(super) manifest: CheckedManifest,
+    /// The hashes of its blocks, when the tracker has them.
+    pub(super) block_hashes: Vec<u8>,
+    /// Who keeps it.
+    pub(super) peers: Vec<StoragePeer>,
+}
+
+/// Asks the tracker for a file.
+pub(super) fn find(owner: &Owner, name_tag: &str) -> Result<Option<Registered>, OwnedError> {
     let message = FindOwnedFile {
         name_tag: Some(name_tag.into()),
         requester_id: Some(owner.id.to_string().into()),
@@ -197,7 +212,7 @@ pub(super) fn find(
     if manifest.owner != owner.id || manifest.manifest.name_tag != name_tag {
         return Ok(None);
     }
-    Ok(Some((manifest, response.attachment, found.storage_peers)))
+    Ok(Some(Registered { manifest, block_hashes: response.attachment, peers: found.storage_peers }))
 }
 
 /// Brings an encrypted file to its holders, and registers it.
@@ -208,25 +223,43 @@ pub(super) fn send(owner: &Owner, upload: &str, outgoing: Outgoing) -> Result<Ow
     if let Some(file) = owner.database.file_of_upload(&outgoing.upload)? {
         return Ok(complete(owner, upload, &file, Vec::new()));
     }
+    // A deletion removes what is on its way.
+    let Some(mut outgoing) = owner.database.outgoing(&outgoing.upload)? else { return Err(OwnedError::Superseded) };
+    let stored = owner.database.file(&outgoing.manifest.manifest.name_tag)?;
+    if stored.is_some_and(|stored| stored.manifest.replaces(&outgoing.manifest)) {
+        return Err(superseded(owner, &outgoing)?);
+    }
     let file = owner.staging.read(&outgoing.upload).map_err(io)?;
     let size = outgoing.manifest.manifest.blob.as_ref().map_or(0, |blob| blob.size);
     let (holders, mut errors) = choose_holders(owner, &outgoing, size)?;
     if holders.is_empty() {
         return Err(OwnedError::NoHolders(no_holders(&errors)));
     }
-    let cargo = Cargo {
-        upload,
-        manifest: &outgoing.manifest,
-        block_hashes: &outgoing.block_hashes,
-        file: &file,
-        size,
+    for holder in &holders {
+        if !outgoing.holders.contains(holder) {
+            outgoing.holders.push(*holder);
+        }
+    }
+    owner.database.note_holders(&outgoing.upload, &outgoing.holders)?;
+    let cargo = Cargo { upload, manifest: &outgoing.manifest, block_hashes: &outgoing.block_hashes, file: &file, size };
+    let mut noted = outgoing.holders.clone();
+    let replacement = |tried: &[PeerId]| {
+        if !outgoing.named_holders.is_empty() {
+            return None;
+        }
+        let holder = storage_peers(owner, 1, size, tried).ok()?.into_iter().next()?;
+        noted.push(holder);
+        owner.database.note_holders(&outgoing.upload, &noted).ok()?;
+        Some(holder)
     };
-    let replacement = |tried: &[PeerId]| match outgoing.named_holders.is_empty() {
-        true => storage_peers(owner, 1, size, tried).ok()?.into_iter().next(),
-        false => None,
-    };
-    let is_aborted = || owner.is_stopping.load(Ordering::Relaxed) || owner.aborted.lock().contains(&outgoing.upload);
+    let is_to_end = Arc::new(AtomicBool::new(false));
+    owner.active.lock().insert(outgoing.upload.clone(), Arc::clone(&is_to_end));
+    let is_aborted = || owner.is_stopping.load(Ordering::Relaxed) || is_to_end.load(Ordering::Relaxed);
     let Outcome { holders, errors: failures } = bring(owner.host, &cargo, holders, replacement, is_aborted);
+    owner.active.lock().remove(&outgoing.upload);
+    if is_aborted() {
+        return Err(OwnedError::Ended);
+    }
     errors.extend(failures);
     if holders.is_empty() {
         return Err(OwnedError::NoHolders(no_holders(&errors)));
@@ -247,12 +280,24 @@ pub(super) fn send(owner: &Owner, upload: &str, outgoing: Outgoing) -> Result<Ow
         upload: Some(outgoing.upload.clone()),
     };
     if !owner.database.put_file(&file)? {
-        owner.database.remove_outgoing(&outgoing.upload)?;
-        owner.staging.remove(&outgoing.upload).map_err(io)?;
         return Err(OwnedError::Superseded);
     }
     owner.staging.remove(&outgoing.upload).map_err(io)?;
     Ok(complete(owner, upload, &file, errors))
+}
+
+/// Forgets an upload that a later version, or a deletion, has overtaken, also where it has been brought to.
+fn superseded(owner: &Owner, outgoing: &Outgoing) -> Result<OwnedError, OwnedError> {
+    let name_tag = &outgoing.manifest.manifest.name_tag;
+    let stored = owner.database.file(name_tag)?.map(|file| file.manifest);
+    let registered = find(owner, name_tag).ok().flatten().map(|found| found.manifest);
+    let later = [stored, registered].into_iter().flatten().find(|later| later.replaces(&outgoing.manifest));
+    if let Some(later) = later {
+        super::list::delete_at(owner, &outgoing.holders, &outgoing.manifest, &later);
+    }
+    owner.database.remove_outgoing(&outgoing.upload)?;
+    owner.staging.remove(&outgoing.upload).map_err(|error| OwnedError::Io(OPERATION, error))?;
+    Ok(OwnedError::Superseded)
 }
 
 fn no_holders(errors: &[String]) -> String {
@@ -282,12 +327,7 @@ fn register(
             errors.push("the tracker is away; it is told of the file when it is back".to_owned());
             Ok(())
         }
-        Err(error) if error.code == "superseded" => {
-            let io = |error| OwnedError::Io(OPERATION, error);
-            owner.database.remove_outgoing(&outgoing.upload)?;
-            owner.staging.remove(&outgoing.upload).map_err(io)?;
-            Err(OwnedError::Superseded)
-        }
+        Err(error) if error.code == "superseded" => Err(superseded(owner, outgoing)?),
         Err(error) => Err(OwnedError::Peer(error)),
     }
 }
@@ -385,15 +425,15 @@ pub(super) fn storage_peer(id: PeerId, known: &[PeerEntry]) -> StoragePeer {
     }
 }
 
-/// Goes on with the uploads that a restart, or a lack of holders, has left.
-pub(crate) fn go_on(owner: &Owner) -> Result<(), OwnedError> {
+/// Goes on with the uploads that a restart, or a lack of holders, has left; returns how many remain.
+pub(crate) fn go_on(owner: &Owner) -> Result<usize, OwnedError> {
     for key in owner.database.outgoing_uploads()? {
         let Some(outgoing) = owner.database.outgoing(&key)? else { continue };
         if let Err(error) = send(owner, &key, outgoing) {
             owner.host.log(Level::Warn, &format!("an upload cannot be completed yet: {error}"));
         }
     }
-    Ok(())
+    Ok(owner.database.outgoing_uploads()?.len())
 }
 
 /// Removes what nobody goes on with.

@@ -31,6 +31,7 @@ const SCHEMA: &str = "
     ) STRICT;
     CREATE INDEX files_by_tag ON files (name_tag);
     CREATE INDEX files_without_hashes ON files (number) WHERE blob IS NOT NULL AND length(block_hashes) = 0;
+    CREATE INDEX files_unconfirmed ON files (number) WHERE confirmed = 0;
     -- Who keeps what. One that is of no use any more stays until its holder has deleted it.
     CREATE TABLE replicas (
         number INTEGER PRIMARY KEY,
@@ -82,8 +83,11 @@ pub(super) fn folder(node_dir: &Path) -> PathBuf {
     node_dir.join(FOLDER_NAME)
 }
 
-/// Opens the registry in its folder, or makes one that only its owner can read. Says whether it is new.
-pub(super) fn open(folder: &Path) -> Result<(Connection, bool), RegistryError> {
+/// Opens the registry in its folder, or makes one that only its owner can read, with what `first` puts into it.
+pub(super) fn open(
+    folder: &Path,
+    first: impl FnOnce(&Connection) -> Result<(), RegistryError>,
+) -> Result<Connection, RegistryError> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let path = folder.join(FILE_NAME);
     // SQLite gives its other files the mode of this one, so the mode comes first.
@@ -98,12 +102,15 @@ pub(super) fn open(folder: &Path) -> Result<(Connection, bool), RegistryError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     match version {
-        0 => transaction.execute_batch(SCHEMA)?,
+        0 => {
+            transaction.execute_batch(SCHEMA)?;
+            first(&transaction)?;
+        }
         SCHEMA_VERSION => {}
         _ => return Err(RegistryError::Version { found: version, known: SCHEMA_VERSION }),
     }
     transaction.commit()?;
-    Ok((connection, version == 0))
+    Ok(connection)
 }
 
 /// Opens it for reading beside the one that writes.

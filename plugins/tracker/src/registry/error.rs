@@ -26,6 +26,8 @@ pub(crate) enum RegistryError {
     TooMany,
     #[error("the registry holds {0} files, its limit; raise owned_files_max in [plugins.tracker]")]
     Full(u64),
+    #[error("half of the registry is full of files that their owners have not confirmed; see who reports them")]
+    UnconfirmedFull,
     #[error("you have {0} files here, deleted ones included, the limit; raise owner_files_max in [plugins.tracker]")]
     OwnerFull(u64),
     #[error("{0}")]
@@ -38,7 +40,10 @@ pub(crate) enum RegistryError {
     Version { found: i64, known: i64 },
     #[error("the registry cannot be used: {0}; see whether the disk is full or damaged")]
     Io(#[from] std::io::Error),
-    #[error("the registry cannot be used: {0}; see whether the disk is full or damaged")]
+    #[error(
+        "the registry cannot be used: {0}; see whether the disk is full. If tracker_state/registry.sqlite is damaged, \
+         move it away: holders and owners report all that was in it"
+    )]
     Database(#[from] rusqlite::Error),
     /// The transaction that it was part of.
     #[error("the registry could not be written: {0}; nothing was changed, try again")]
@@ -56,7 +61,7 @@ impl From<RegistryError> for ProviderError {
             Hashes(_) => "hash_mismatch",
             NotOwner | NoOwner => ProviderError::FORBIDDEN,
             Superseded => "superseded",
-            TooMany | Full(_) | OwnerFull(_) => ProviderError::LIMIT_REACHED,
+            TooMany | Full(_) | UnconfirmedFull | OwnerFull(_) => ProviderError::LIMIT_REACHED,
             NoPeers(_) => "no_peers",
             UnknownOwner(_) => "not_found",
             Busy => "busy",

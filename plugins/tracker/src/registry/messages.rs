@@ -1,15 +1,17 @@
 //! What owners ask: REGISTER_, FIND_, LIST_ and DELETE_OWNED_FILE. Decode, work on the database, answer.
 
 use super::error::RegistryError;
-use super::store::{self, Applied, FileRow};
+use super::plain::{self, PlainRow, Told};
+use super::store::{self, Applied, FileRow, ReplicaRow};
 use super::{Asker, Registry, deletions, note_peer};
+use crate::address::Address;
 use potluck_sdk::files::CheckedManifest;
 use potluck_sdk::message::owned_files::{
     DeleteOwnedFile, ENTRIES_MAX, FindOwnedFile, ListOwnedFiles, OwnedFileDeleted, OwnedFileEntry, OwnedFileList,
     OwnedFileRegistered, OwnedFileResponse, REPLICAS_MAX, RegisterOwnedFile, ReplicaState, SignedManifest,
 };
 use potluck_sdk::message::{STATUS_OK, to_json};
-use potluck_sdk::{PeerId, PendingReply, Reply, Request};
+use potluck_sdk::{PendingReply, Reply, Request};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 use std::sync::Arc;
@@ -24,9 +26,10 @@ pub(super) fn register(registry: &Arc<Registry>, asker: Asker, request: Request<
         Err(error) => return reply.error(&error),
     };
     let filename = message.filename.as_deref().unwrap_or_default().to_owned();
-    let Some(signed) = message.manifest else {
-        return reply.error(&RegistryError::Missing.into());
+    let Some(signed) = &message.manifest else {
+        return register_plain(registry, asker, &message, request.source_ip, reply);
     };
+    let signed = signed.clone();
     if message.holders.len() > REPLICAS_MAX as usize {
         return reply.error(&RegistryError::TooMany.into());
     }
@@ -65,6 +68,48 @@ pub(super) fn register(registry: &Arc<Registry>, asker: Asker, request: Request<
     });
 }
 
+/// In the original's form.
+fn register_plain(
+    registry: &Arc<Registry>,
+    asker: Asker,
+    message: &RegisterOwnedFile<'_>,
+    source_ip: &str,
+    reply: Reply<'_>,
+) {
+    let (Some(filename), Some(owner_ip), Some(owner_port), Some(storage_port)) =
+        (&message.filename, &message.owner_ip, message.owner_port, message.storage_port)
+    else {
+        return reply.error(&RegistryError::Missing.into());
+    };
+    if let Err(error) = asker.check_hint(message.owner_id.as_deref()) {
+        return reply.error(&error.into());
+    }
+    let places = Address::new(Some(owner_ip), owner_port)
+        .and_then(|owner| Ok((owner, Address::new(message.storage_ip.as_deref().or(Some(source_ip)), storage_port)?)));
+    let Ok((owner, storage)) = places else {
+        return reply
+            .error(&RegistryError::Invalid("owner_ip and storage_ip must be IP addresses or host names").into());
+    };
+    let (id, filename) = (asker.id.to_string(), filename.clone().into_owned());
+    let told = Told {
+        owner: id.clone(),
+        member: Some(id),
+        filename: filename.clone(),
+        address: (owner.ip, owner.port),
+        storage: vec![(storage.ip, storage.port)],
+    };
+    let (limits, reply) = (registry.limits, reply.later());
+    let work = move |connection: &Connection| {
+        if plain::find(connection, asker, &told.filename)?.is_none() {
+            plain::refuse_foreign(connection, asker, &told.filename, Some(owner_port))?;
+        }
+        plain::put(connection, told, limits)
+    };
+    registry.worker.run(filename.len(), work, move |result| {
+        finish(reply, result.map(|()| OwnedFileRegistered::new(filename)));
+    });
+}
+
 pub(super) fn find(registry: &Arc<Registry>, asker: Asker, request: Request<'_>, reply: Reply<'_>) {
     let message: FindOwnedFile<'_> = match request.parse() {
         Ok(message) => message,
@@ -74,10 +119,10 @@ pub(super) fn find(registry: &Arc<Registry>, asker: Asker, request: Request<'_>,
         return reply.error(&error.into());
     }
     let filename = message.filename.as_deref().unwrap_or_default().to_owned();
-    let Some(name_tag) = message.name_tag.as_deref().map(str::to_owned) else {
-        return reply.error(&RegistryError::Required("Filename").into());
-    };
     let stated_port = message.requester_port;
+    let Some(name_tag) = message.name_tag.as_deref().map(str::to_owned) else {
+        return find_plain(registry, asker, filename, stated_port, reply);
+    };
     let work = move |connection: &Connection| {
         let Some(file) = store::file(connection, &asker.id.to_string(), &name_tag)? else {
             refuse_foreign_tag(connection, asker, &name_tag, stated_port)?;
@@ -110,6 +155,37 @@ pub(super) fn find(registry: &Arc<Registry>, asker: Asker, request: Request<'_>,
     });
 }
 
+/// In the original's form.
+fn find_plain(registry: &Arc<Registry>, asker: Asker, filename: String, stated_port: Option<u16>, reply: Reply<'_>) {
+    if filename.is_empty() {
+        return reply.error(&RegistryError::Required("Filename").into());
+    }
+    let name = filename.clone();
+    let work = move |connection: &Connection| {
+        let file = plain::find(connection, asker, &name)?;
+        if file.is_none() {
+            plain::refuse_foreign(connection, asker, &name, stated_port)?;
+        }
+        Ok(file)
+    };
+    let (this, reply) = (Arc::clone(registry), reply.later());
+    registry.worker.run(filename.len(), work, move |result| {
+        let answer = result.map(|file| match file {
+            None => not_found(filename),
+            Some(file) => OwnedFileResponse {
+                found: true,
+                storage_peers: plain::shown(&this, file.storage),
+                owner_ip: Some(file.address.0),
+                owner_port: Some(file.address.1),
+                owner_id: Some(file.owner),
+                filename,
+                ..OwnedFileResponse::default()
+            },
+        });
+        finish(reply, answer);
+    });
+}
+
 fn not_found(filename: String) -> OwnedFileResponse {
     OwnedFileResponse { filename, found: false, error: Some(NOT_FOUND.to_owned()), ..OwnedFileResponse::default() }
 }
@@ -126,38 +202,78 @@ pub(super) fn list(registry: &Arc<Registry>, asker: Asker, request: Request<'_>,
     let limit = message.limit.unwrap_or(ENTRIES_MAX).clamp(1, ENTRIES_MAX);
     let work = move |connection: &Connection| {
         // One more, to see whether there are more.
-        let mut files = store::page(connection, &asker.id.to_string(), &after, limit + 1)?;
-        let has_more = files.len() > limit;
-        files.truncate(limit);
-        let with_replicas = |file: FileRow| {
-            let replicas = store::replicas(connection, file.number, true, false)?;
-            Ok((file, replicas))
-        };
-        let files: Vec<_> = files.into_iter().map(with_replicas).collect::<Result<_, RegistryError>>()?;
-        let next = files.last().filter(|_| has_more).map(|(file, _)| file.name_tag.clone());
-        Ok((files, next))
+        let mut entries = Vec::new();
+        let after_name = after.strip_prefix(NAME_MARK);
+        if after_name.is_none() {
+            for file in store::page(connection, &asker.id.to_string(), &after, limit + 1)? {
+                let replicas = store::replicas(connection, file.number, true, false)?;
+                entries.push(Entry::Signed(file, replicas));
+            }
+        }
+        let room = limit + 1 - entries.len();
+        let plain = plain::page(connection, asker, after_name.unwrap_or_default(), room)?;
+        entries.extend(plain.into_iter().map(Entry::Plain));
+        let has_more = entries.len() > limit;
+        entries.truncate(limit);
+        let next = entries.last().filter(|_| has_more).map(Entry::mark);
+        Ok((entries, next))
     };
     let (this, reply) = (Arc::clone(registry), reply.later());
     registry.worker.run(request.json.len(), work, move |result| {
-        let shown = result.map(|(files, next)| OwnedFileList {
+        let shown = result.map(|(entries, next)| OwnedFileList {
             status: STATUS_OK.to_owned(),
-            owned_files: files
-                .into_iter()
-                .map(|(file, replicas)| OwnedFileEntry {
-                    filename: String::new(),
-                    manifest: Some(file.signed),
-                    size: None,
-                    sha256: None,
-                    revision: Some(file.revision),
-                    uploaded_unix_seconds: Some(file.registered),
-                    replicas: file.replicas,
-                    storage_peers: this.shown(replicas),
-                })
-                .collect(),
+            owned_files: entries.into_iter().map(|entry| entry.shown(&this)).collect(),
             next,
         });
         finish(reply, shown);
     });
+}
+
+/// What `next` begins with once the files with tags are all listed: those with names follow.
+const NAME_MARK: &str = "/";
+
+/// A file in a list.
+enum Entry {
+    Signed(FileRow, Vec<ReplicaRow>),
+    Plain(PlainRow),
+}
+
+impl Entry {
+    fn mark(&self) -> String {
+        match self {
+            Entry::Signed(file, _) => file.name_tag.clone(),
+            Entry::Plain(file) => format!("{NAME_MARK}{}", file.filename),
+        }
+    }
+
+    fn shown(self, registry: &Registry) -> OwnedFileEntry {
+        let empty = OwnedFileEntry {
+            filename: String::new(),
+            manifest: None,
+            size: None,
+            sha256: None,
+            revision: None,
+            uploaded_unix_seconds: None,
+            replicas: 0,
+            storage_peers: Vec::new(),
+        };
+        match self {
+            Entry::Signed(file, replicas) => OwnedFileEntry {
+                manifest: Some(file.signed),
+                revision: Some(file.revision),
+                uploaded_unix_seconds: Some(file.registered),
+                replicas: file.replicas,
+                storage_peers: registry.shown(replicas),
+                ..empty
+            },
+            Entry::Plain(file) => OwnedFileEntry {
+                filename: file.filename,
+                replicas: u32::try_from(file.storage.len()).unwrap_or(u32::MAX),
+                storage_peers: plain::shown(registry, file.storage),
+                ..empty
+            },
+        }
+    }
 }
 
 pub(super) fn delete(registry: &Arc<Registry>, asker: Asker, request: Request<'_>, reply: Reply<'_>) {
@@ -170,7 +286,7 @@ pub(super) fn delete(registry: &Arc<Registry>, asker: Asker, request: Request<'_
     }
     let filename = message.filename.as_deref().unwrap_or_default().to_owned();
     let Some(signed) = message.manifest else {
-        return reply.error(&RegistryError::Required("Filename").into());
+        return delete_plain(registry, asker, filename, message.owner_port, reply);
     };
     let (limits, now, address) = (registry.limits, registry.now(), registry.address(asker.id));
     let work = move |connection: &Connection| {
@@ -204,6 +320,34 @@ pub(super) fn delete(registry: &Arc<Registry>, asker: Asker, request: Request<'_
             deletions::note(&this, unwanted);
         }
         Err(error) => reply.error(&error.into()),
+    });
+}
+
+/// In the original's form. Who keeps it is told by the asker itself.
+fn delete_plain(registry: &Arc<Registry>, asker: Asker, filename: String, stated_port: Option<u16>, reply: Reply<'_>) {
+    if filename.is_empty() {
+        return reply.error(&RegistryError::Required("Filename").into());
+    }
+    let name = filename.clone();
+    let work = move |connection: &Connection| {
+        let file = plain::find(connection, asker, &name)?;
+        match &file {
+            Some(file) => plain::remove(connection, file)?,
+            None => plain::refuse_foreign(connection, asker, &name, stated_port)?,
+        }
+        Ok(file)
+    };
+    let (this, reply) = (Arc::clone(registry), reply.later());
+    registry.worker.run(filename.len(), work, move |result| {
+        let answer = result.map(|file| OwnedFileDeleted {
+            status: STATUS_OK.to_owned(),
+            filename,
+            deleted: file.is_some(),
+            message: file.is_none().then(|| NOT_IN_REGISTRY.to_owned()),
+            storage_peers: file.map(|file| plain::shown(&this, file.storage)).unwrap_or_default(),
+            pending: Vec::new(),
+        });
+        finish(reply, answer);
     });
 }
 

@@ -14,7 +14,7 @@ const SAMPLE_MAX: usize = 512;
 /// A peer that could keep something.
 #[derive(Clone, Debug)]
 pub(super) struct Candidate {
-    peer_id: PeerId,
+    pub(super) peer_id: PeerId,
     ip: String,
     port: u16,
     /// None while it has not told.

@@ -1,18 +1,23 @@
 //! REPORT_OWNED_FILES: what holders keep and owners have. A registry that has lost everything learns it all from these.
 
 use super::error::RegistryError;
+use super::plain::{self, Place, Told};
 use super::store::{self, Applied, Limits};
-use super::{Asker, Registry, deletions, messages, note_peer};
+use super::{Asker, Registry, audit, deletions, messages, note_peer, repair};
+use crate::address::Address;
 use potluck_sdk::files::CheckedManifest;
 use potluck_sdk::message::STATUS_OK;
 use potluck_sdk::message::owned_files::{
-    ENTRIES_MAX, OwnedFilesReported, REPLICAS_MAX, ReplicaState, ReportedFile, ReportedReplica, SignedManifest,
+    ENTRIES_MAX, LegacyReport, OwnedFilesReported, REPLICA_TOPIC, REPLICAS_MAX, ReplicaEvent, ReplicaState,
+    ReportedFile, ReportedReplica, SignedManifest,
 };
-use potluck_sdk::{Level, PeerId, Reply, Request};
+use potluck_sdk::{Caller, Level, PeerId, Reply, Request};
 use rusqlite::Connection;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::borrow::Cow;
+use std::cell::Cell;
 use std::sync::Arc;
 
 /// The message, with entries that may be anything: one that cannot be read costs itself alone.
@@ -26,6 +31,10 @@ struct Report {
     free_bytes: Option<u64>,
     #[serde(default)]
     owned_files: Vec<Value>,
+    #[serde(default)]
+    storage_port: Option<u16>,
+    #[serde(default)]
+    storage_ip: Option<String>,
 }
 
 /// What came of it.
@@ -42,12 +51,18 @@ struct Taken {
     refused: Option<String>,
 }
 
+const UNREADABLE: RegistryError = RegistryError::Invalid("an entry cannot be read");
+
 /// What is the same for all entries.
 struct Context<'a> {
     connection: &'a Connection,
     asker: Asker,
+    /// Whether the node's own user asks.
+    is_local: bool,
     now: u64,
     limits: Limits,
+    /// Files that may still be added on a holder's word alone.
+    unconfirmed_left: Cell<u64>,
 }
 
 pub(super) fn report(registry: &Arc<Registry>, asker: Asker, request: Request<'_>, reply: Reply<'_>) {
@@ -58,10 +73,18 @@ pub(super) fn report(registry: &Arc<Registry>, asker: Asker, request: Request<'_
     if [&message.replicas, &message.files, &message.owned_files].iter().any(|list| list.len() > ENTRIES_MAX) {
         return reply.error(&RegistryError::TooMany.into());
     }
+    if !message.owned_files.is_empty() && message.storage_port.is_none() {
+        return reply.error(&RegistryError::Required("Storage port").into());
+    }
+    let source_ip = Some(request.source_ip);
+    let place = message.storage_port.map(|port| Address::new(message.storage_ip.as_deref().or(source_ip), port));
+    let place = place.and_then(Result::ok).map(|address| (address.ip, address.port));
+    let is_local = request.caller == Caller::Local;
     let (limits, now, address) = (registry.limits, registry.now(), registry.address(asker.id));
     let work = move |connection: &Connection| {
         note_peer(connection, asker.id, address.as_ref(), now, message.free_bytes)?;
-        let context = Context { connection, asker, now, limits };
+        let unconfirmed_left = Cell::new((limits.files / 2).saturating_sub(store::unconfirmed_count(connection)?));
+        let context = Context { connection, asker, is_local, now, limits, unconfirmed_left };
         let mut taken = Taken::default();
         for entry in message.replicas {
             let result = context.replica(entry, &mut taken);
@@ -69,6 +92,10 @@ pub(super) fn report(registry: &Arc<Registry>, asker: Asker, request: Request<'_
         }
         for entry in message.files {
             let result = context.file(entry, &mut taken);
+            taken.note(result)?;
+        }
+        for entry in message.owned_files {
+            let result = context.plain(entry, place.as_ref());
             taken.note(result)?;
         }
         taken.unwanted.sort_unstable();
@@ -93,6 +120,13 @@ pub(super) fn report(registry: &Arc<Registry>, asker: Asker, request: Request<'_
             this.host.log(Level::Warn, &format!("part of the report of {} was not taken: {refused}", asker.id));
         }
         deletions::note(&this, taken.unwanted);
+        if taken.lacks_hashes {
+            audit::fetch_hashes_soon(&this);
+        }
+        for (file, blob) in taken.damaged {
+            this.host.publish(REPLICA_TOPIC, &ReplicaEvent { blob, peer: asker.id, state: ReplicaState::Damaged });
+            repair::mend_soon(&this, file);
+        }
     });
 }
 
@@ -117,8 +151,12 @@ impl Context<'_> {
             return Err(RegistryError::Invalid("a replica's manifest has no blob"));
         };
         let state = if entry.damaged { ReplicaState::Damaged } else { ReplicaState::Unchecked };
+        if self.unconfirmed_left.get() == 0 && !self.knows(&manifest)? {
+            return Err(RegistryError::UnconfirmedFull);
+        }
         let file = match store::apply(self.connection, &manifest, &[], false, self.now, self.limits)? {
             Applied::Newest(file) => {
+                self.unconfirmed_left.set(self.unconfirmed_left.get().saturating_sub(1));
                 taken.lacks_hashes = true;
                 file
             }
@@ -137,6 +175,11 @@ impl Context<'_> {
         }
         taken.unwanted.extend(deletions::holders_of(self.connection, file)?);
         Ok(())
+    }
+
+    fn knows(&self, manifest: &CheckedManifest) -> Result<bool, RegistryError> {
+        let known = store::file(self.connection, &manifest.owner.to_string(), &manifest.manifest.name_tag)?;
+        Ok(known.is_some())
     }
 
     /// A file of the asker's own, perhaps a deleted one.
@@ -165,8 +208,35 @@ impl Context<'_> {
         taken.unwanted.extend(deletions::holders_of(self.connection, file)?);
         Ok(())
     }
+
+    /// A file in the original's form that the asker keeps. No signature says whose it is: others than the node's own user
+    /// add only themselves, to what is known.
+    fn plain(&self, entry: Value, place: Option<&Place>) -> Result<(), RegistryError> {
+        let entry = LegacyReport::deserialize(&entry).map_err(|_| UNREADABLE)?;
+        let place = place.ok_or(RegistryError::Invalid("storage_ip must be an IP address or a host name"))?;
+        let (Some(filename), Some(port)) = (entry.filename, entry.owner_port) else {
+            return Err(RegistryError::Missing);
+        };
+        let owner = entry.owner_id.filter(|id| !id.is_empty()).map_or(format!("port_{port}"), Cow::into_owned);
+        if plain::add_place(self.connection, &owner, &filename, place.clone())? {
+            return Ok(());
+        }
+        if !self.is_local {
+            return Err(RegistryError::Invalid("an entry is of a file that its owner has not registered"));
+        }
+        let address = Address::new(entry.owner_ip.as_deref(), port);
+        let address = address.map_err(|_| RegistryError::Invalid("owner_ip must be an IP address or a host name"))?;
+        let told = Told {
+            owner,
+            member: None,
+            filename: filename.into_owned(),
+            address: (address.ip, address.port),
+            storage: vec![place.clone()],
+        };
+        plain::put(self.connection, told, self.limits)
+    }
 }
 
 fn read<T: DeserializeOwned>(entry: Value) -> Result<T, RegistryError> {
-    serde_json::from_value(entry).map_err(|_| RegistryError::Invalid("an entry cannot be read"))
+    serde_json::from_value(entry).map_err(|_| UNREADABLE)
 }

@@ -32,7 +32,6 @@ pub(super) struct FileRow {
 /// A replica's row, with what is known of its holder.
 #[derive(Clone, Debug)]
 pub(super) struct ReplicaRow {
-    pub(super) blob: String,
     pub(super) holder: PeerId,
     pub(super) state: ReplicaState,
     pub(super) checked: Option<u64>,
@@ -42,8 +41,7 @@ pub(super) struct ReplicaRow {
     pub(super) heard: u64,
 }
 
-const FILE_COLUMNS: &str =
-    "number, name_tag, revision, manifest, signature, blob, replicas, confirmed, registered, owner";
+const FILE_COLUMNS: &str = "number, name_tag, revision, manifest, signature, blob, replicas, confirmed, registered";
 
 fn file_row(row: &Row<'_>) -> rusqlite::Result<FileRow> {
     Ok(FileRow {
@@ -74,11 +72,10 @@ pub(super) fn file(connection: &Connection, owner: &str, name_tag: &str) -> Resu
     Ok(connection.prepare_cached(&sql)?.query_row([owner, name_tag], file_row).optional()?)
 }
 
-/// A file by the number of its row, and its owner.
-pub(super) fn file_numbered(connection: &Connection, number: i64) -> Result<Option<(String, FileRow)>, RegistryError> {
+/// A file by the number of its row.
+pub(super) fn file_numbered(connection: &Connection, number: i64) -> Result<Option<FileRow>, RegistryError> {
     let sql = format!("SELECT {FILE_COLUMNS} FROM files WHERE number = ?1");
-    let read = |row: &Row<'_>| Ok((row.get(9)?, file_row(row)?));
-    Ok(connection.prepare_cached(&sql)?.query_row([number], read).optional()?)
+    Ok(connection.prepare_cached(&sql)?.query_row([number], file_row).optional()?)
 }
 
 /// The files of an owner that are not deleted, behind a tag.
@@ -122,23 +119,22 @@ pub(super) fn replicas(
     wanted: bool,
     unwanted: bool,
 ) -> Result<Vec<ReplicaRow>, RegistryError> {
-    let sql = "SELECT blob, holder, state, checked, COALESCE(ip, ''), COALESCE(port, 0), COALESCE(heard, 0)
+    let sql = "SELECT holder, state, checked, COALESCE(ip, ''), COALESCE(port, 0), COALESCE(heard, 0)
                FROM replicas LEFT JOIN peers ON peer_id = holder
                WHERE file = ?1 AND ((unwanted = 0 AND ?2) OR (unwanted = 1 AND ?3)) ORDER BY number";
     let mut statement = connection.prepare_cached(sql)?;
     let rows = statement.query_map(params![file, wanted, unwanted], |row| {
-        let holder: String = row.get(1)?;
+        let holder: String = row.get(0)?;
         let holder = holder.parse::<PeerId>().map_err(|error| {
-            rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, Box::new(error))
+            rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
         })?;
         Ok(ReplicaRow {
-            blob: row.get(0)?,
             holder,
-            state: state_from(row.get(2)?),
-            checked: row.get::<_, Option<i64>>(3)?.map(unsigned),
-            ip: row.get(4)?,
-            port: row.get(5)?,
-            heard: unsigned(row.get(6)?),
+            state: state_from(row.get(1)?),
+            checked: row.get::<_, Option<i64>>(2)?.map(unsigned),
+            ip: row.get(3)?,
+            port: row.get(4)?,
+            heard: unsigned(row.get(5)?),
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -174,7 +170,7 @@ pub(super) enum Applied {
 }
 
 /// Takes a manifest, unless a later one is known. `confirmed` says that it comes from the owner itself, whose word
-/// also replaces a later one that only a holder has shown: an upload that was never finished.
+/// also replaces a later one that holders say to have and have not proved: an upload that was never finished.
 pub(super) fn apply(
     connection: &Connection,
     manifest: &CheckedManifest,
@@ -222,8 +218,11 @@ pub(super) fn apply(
             }
             return Ok(Applied::Known(known.number));
         }
-        Some(known) if known.revision >= said.revision && (known.confirmed || !confirmed) => {
-            return Ok(Applied::Superseded(known));
+        Some(known) if known.revision >= said.revision => {
+            if !confirmed || known.confirmed || has_proven_replica(connection, known.number)? {
+                return Ok(Applied::Superseded(known));
+            }
+            known.number
         }
         Some(known) => known.number,
     };
@@ -244,7 +243,23 @@ pub(super) fn apply(
     ])?;
     let sql = "UPDATE replicas SET unwanted = (blob IS NOT ?2) WHERE file = ?1";
     connection.prepare_cached(sql)?.execute(params![number, blob])?;
+    // The newest manifest deletes all that it has replaced at once: one row for each holder says enough.
+    let sql = "DELETE FROM replicas WHERE file = ?1 AND unwanted = 1 AND number NOT IN (
+                   SELECT MAX(number) FROM replicas WHERE file = ?1 AND unwanted = 1 GROUP BY holder)";
+    connection.prepare_cached(sql)?.execute([number])?;
     Ok(Applied::Newest(number))
+}
+
+/// Whether a holder has proved that it has the newest version.
+fn has_proven_replica(connection: &Connection, file: i64) -> Result<bool, RegistryError> {
+    let sql = "SELECT 1 FROM replicas WHERE file = ?1 AND unwanted = 0 AND state = 0";
+    Ok(connection.prepare_cached(sql)?.exists([file])?)
+}
+
+/// How many files there are that only holders have shown. Anybody can make up owners and sign for them.
+pub(super) fn unconfirmed_count(connection: &Connection) -> Result<u64, RegistryError> {
+    let sql = "SELECT COUNT(*) FROM files WHERE confirmed = 0";
+    Ok(unsigned(connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?))
 }
 
 fn check_limits(connection: &Connection, owner: &str, limits: Limits) -> Result<(), RegistryError> {
@@ -275,7 +290,12 @@ pub(super) fn add_replica(
     let (count, known): (i64, i64) =
         connection.prepare_cached(sql)?.query_row(params![file, blob, holder], |row| Ok((row.get(0)?, row.get(1)?)))?;
     if known == 0 && count >= REPLICA_ROWS_MAX {
-        return Err(RegistryError::TooMany);
+        // Whoever has not been heard for so many versions hears of the deletion when it reports what it has.
+        let sql =
+            "DELETE FROM replicas WHERE number = (SELECT MIN(number) FROM replicas WHERE file = ?1 AND unwanted = 1)";
+        if connection.prepare_cached(sql)?.execute([file])? == 0 {
+            return Err(RegistryError::TooMany);
+        }
     }
     // What was found in order stays so when it is said once more to be there.
     let sql = "INSERT INTO replicas (file, blob, holder, state, unwanted)

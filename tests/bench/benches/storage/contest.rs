@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use rustix::fs::sync;
 
 /// Longest reason that is shown, in characters.
-const REASON_MAX: usize = 160;
+const REASON_MAX: usize = 400;
 
 /// Everything that is compared with each other, with what each run of it has shown.
 pub(super) struct Contest<'a, T> {

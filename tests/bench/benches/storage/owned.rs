@@ -6,8 +6,9 @@ use super::size;
 use crate::Setup;
 use crate::process::output_of;
 use crate::report::{Budget, Figure, Report, Unit};
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result, anyhow};
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const ROUNDS: usize = super::ROUNDS_OF_LARGE;
@@ -20,13 +21,15 @@ type Part = fn(&Cost) -> f64;
 const ONE: &str = "upload --replicas 1";
 const THREE: &str = "upload --replicas 3";
 const AGE: &str = "age";
+const AGE_DECRYPTS: &str = "age --decrypt";
 const DOWN: &str = "download";
 
 pub(super) fn run(setup: &Setup, place: &Place) -> Result<Report> {
     let bytes = setup.large_bytes;
     let source = place.file("owned.bin", bytes)?;
-    let recipient = recipient();
+    let key = AgeKey::new(place);
     let landing = place.path("landing");
+    let encrypted = place.path("owned.age");
 
     let mut contest = Contest::new();
     for (name, replicas) in [(ONE, "1"), (THREE, "3")] {
@@ -46,18 +49,19 @@ pub(super) fn run(setup: &Setup, place: &Place) -> Result<Report> {
         delete(place, "down")?;
         Ok(cost)
     });
-    contest.enter(AGE, |_| {
-        let recipient = recipient.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))?;
-        let mut age = Command::new("sh");
-        // Where age fails, so does the pipe: nothing else would tell.
-        age.args(["-c", "{ age -r \"$1\" < \"$2\" || kill $$; } | cat > /dev/null", "sh", recipient]).arg(&source);
-        place.cost(&mut age)
+    contest.enter(AGE, |_| place.cost(&mut key.as_ref().map_err(again)?.encrypt(&source, "cat > /dev/null")));
+    contest.enter(AGE_DECRYPTS, |round| {
+        let key = key.as_ref().map_err(again)?;
+        if round == 0 {
+            run_program(&mut key.encrypt(&source, &format!("cat > '{}'", encrypted.display())))?;
+        }
+        place.cost(&mut key.decrypt(&encrypted))
     });
     contest.run(setup, ROUNDS)?;
 
     let rate = |cost: &Cost| bytes as f64 / cost.seconds / 1e6;
     let mut figures = Vec::new();
-    for name in [ONE, THREE, DOWN] {
+    for (name, age) in [(ONE, AGE), (THREE, AGE), (DOWN, AGE_DECRYPTS)] {
         let budget = |figure: Figure| {
             if name == ONE { figure.budget(Budget::RatioAtLeast(CIPHER_RATIO_MIN)) } else { figure }
         };
@@ -65,13 +69,13 @@ pub(super) fn run(setup: &Setup, place: &Place) -> Result<Report> {
             figures.push(budget(Figure::missing(name, failure)));
             continue;
         }
-        figures.push(contest.figure(format!("{name}, by the clock"), Unit::MegabytesPerSecond, name, AGE, rate));
+        figures.push(contest.figure(format!("{name}, by the clock"), Unit::MegabytesPerSecond, name, age, rate));
         let per_second_of_busiest = |cost: &Cost| bytes as f64 / busiest(cost) / 1e6;
         let figure = contest.compare(
-            "  by the processor time of its busiest party",
+            format!("{name}, by the processor time of its busiest party"),
             Unit::MegabytesPerSecond,
             (name, &per_second_of_busiest),
-            (AGE, &|cost| bytes as f64 / cost.client / 1e6),
+            (age, &|cost| bytes as f64 / cost.client / 1e6),
         );
         figures.push(budget(figure));
         let parts: [(&str, Part); 4] = [
@@ -81,15 +85,16 @@ pub(super) fn run(setup: &Setup, place: &Place) -> Result<Report> {
             ("  processor time of everybody", everybody),
         ];
         for (part, value) in parts {
-            figures.push(contest.compare(part, Unit::Seconds, (name, &value), (AGE, &|cost| cost.client)));
+            figures.push(contest.compare(part, Unit::Seconds, (name, &value), (age, &|cost| cost.client)));
         }
     }
     drop(contest);
     fs::remove_file(&source)?;
+    let _ = fs::remove_file(&encrypted);
     Ok(Report {
         name: "storage",
         title: format!(
-            "an owned file of {}, beside `age -r KEY < FILE | cat > /dev/null`: medians of {ROUNDS} rounds in turn",
+            "an owned file of {}, beside `age -r KEY < FILE | cat > /dev/null`, or `age -d`: medians of {ROUNDS} rounds in turn",
             size(bytes)
         ),
         competitor: "age | cat".to_owned(),
@@ -115,9 +120,39 @@ fn everybody(cost: &Cost) -> f64 {
     cost.client + cost.owner + cost.tracker + cost.holders.iter().sum::<f64>()
 }
 
-/// A key for age to encrypt to; the one that decrypts is thrown away.
-fn recipient() -> Result<String> {
-    let pair = output_of(&mut Command::new("age-keygen")).context("age is not installed")?;
-    let line = pair.lines().find_map(|line| line.strip_prefix("# public key: "));
-    Ok(line.context("age-keygen shows no public key")?.to_owned())
+/// A pair of keys of age.
+struct AgeKey {
+    identity: PathBuf,
+    recipient: String,
+}
+
+impl AgeKey {
+    fn new(place: &Place) -> Result<AgeKey> {
+        let pair = output_of(&mut Command::new("age-keygen")).context("age is not installed")?;
+        let recipient = pair.lines().find_map(|line| line.strip_prefix("# public key: "));
+        let recipient = recipient.context("age-keygen shows no public key")?.to_owned();
+        let identity = place.path("age-identity");
+        fs::write(&identity, pair)?;
+        Ok(AgeKey { identity, recipient })
+    }
+
+    fn encrypt(&self, source: &Path, into: &str) -> Command {
+        pipe(&["-r", &self.recipient], source, into)
+    }
+
+    fn decrypt(&self, source: &Path) -> Command {
+        pipe(&["--decrypt", "-i", &self.identity.to_string_lossy()], source, "cat > /dev/null")
+    }
+}
+
+/// `age ARGUMENTS < SOURCE | INTO`, which fails when age does.
+fn pipe(arguments: &[&str], source: &Path, into: &str) -> Command {
+    let mut command = Command::new("sh");
+    let script = format!("source=$1; shift; {{ age \"$@\" < \"$source\" || kill $$; }} | {into}");
+    command.args(["-c", &script, "sh"]).arg(source).args(arguments);
+    command
+}
+
+fn again(error: &Error) -> Error {
+    anyhow!("{error:#}")
 }

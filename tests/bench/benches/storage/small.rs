@@ -89,7 +89,8 @@ pub(super) fn run(setup: &Setup, place: &Place, rivals: &Rivals) -> Result<Repor
             format!(
                 "The bare loop: in {AT_ONCE} threads, write to a new file, fsync, rename, fsync of the folder. What PUT_FILE"
             ),
-            "acknowledges is as safe, and registered with the tracker besides.".to_owned(),
+            "acknowledges is as safe, and the tracker hears of it besides. scp, rsync and curl are started once for all files,".to_owned(),
+            "and their start is in their time.".to_owned(),
         ],
     })
 }
