@@ -66,7 +66,8 @@ impl Uploads {
             let age = SystemTime::now().duration_since(metadata.modified()?).unwrap_or_default();
             let name = entry.file_name();
             let key = name.to_str().and_then(|name| name.strip_prefix("part-"));
-            let Some(key) = key.filter(|_| age <= Duration::from_secs(unfinished_seconds)) else {
+            let is_wanted = age <= Duration::from_secs(unfinished_seconds) && metadata.len() > 0;
+            let Some(key) = key.filter(|_| is_wanted) else {
                 std::fs::remove_file(entry.path())?;
                 continue;
             };

@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 use potluck_sdk::files::Lanes;
 use potluck_sdk::{Host, Level, PeerId, ProviderError};
 use staging::{Growing, Staging};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -46,6 +46,8 @@ pub(crate) struct Owner {
     lanes: Lanes,
     /// Uploads whose pieces are coming, by their keys.
     growing: Mutex<HashMap<String, Growing>>,
+    /// Uploads whose encrypted bytes are known to be as they should, by their keys.
+    checked: Mutex<HashSet<String>>,
     /// Held while an upload gets its revision.
     sealing: Mutex<()>,
     /// Uploads that are being brought to holders, by their keys; true for those that are to end.
@@ -73,6 +75,7 @@ impl Owner {
             staging: Staging::open(&node.node_dir).map_err(failed)?,
             lanes: Lanes::default(),
             growing: Mutex::default(),
+            checked: Mutex::default(),
             sealing: Mutex::default(),
             active: Mutex::default(),
             open: Mutex::default(),

@@ -27,7 +27,7 @@ use crate::config::TrackerConfig;
 use crate::service::Service;
 use deletions::Deletions;
 use error::RegistryError;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use potluck_sdk::files::Lanes;
 use potluck_sdk::message::owned_files::{ReplicaState, StoragePeer};
 use potluck_sdk::message::to_json;
@@ -64,6 +64,8 @@ pub(crate) struct Registry {
     fetching: Mutex<()>,
     /// Files whose replicas are being made anew.
     being_mended: Mutex<HashSet<i64>>,
+    /// One of them is not any more.
+    is_mended: Condvar,
     mending: Lanes,
     repairs_running: AtomicUsize,
     folder: PathBuf,
@@ -148,6 +150,7 @@ impl Registry {
                 fetch_waits: AtomicBool::new(false),
                 fetching: Mutex::default(),
                 being_mended: Mutex::default(),
+                is_mended: Condvar::new(),
                 mending: Lanes::default(),
                 repairs_running: AtomicUsize::new(0),
                 folder,

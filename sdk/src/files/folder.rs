@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 /// Where files are written before they get their names, and what is unfinished stays.
 pub const TEMPORARY_FOLDER: &str = ".potluck-temporary";
+/// How often a name is tried that others work on too.
+const TRIES_MAX: u32 = 16;
 /// Folders within folders that [`Folder::list`] goes into: no name has more parts.
 const DEPTH_MAX: usize = 512;
 
@@ -50,6 +52,8 @@ pub struct NewFile {
 #[derive(Debug)]
 pub struct Change {
     folder: OwnedFd,
+    /// The root, and the path of a folder from which something was removed.
+    emptied: Option<(Arc<OwnedFd>, String)>,
 }
 
 impl Change {
@@ -58,7 +62,12 @@ impl Change {
     /// # Errors
     /// When the disk fails; then it is not known what will be there after a loss of power.
     pub fn settle(self) -> io::Result<()> {
-        Ok(rustix::fs::fsync(&self.folder)?)
+        rustix::fs::fsync(&self.folder)?;
+        // Afterwards, since nothing tells when the removal of a folder is on the disk; one that comes back does no harm.
+        if let Some((root, path)) = self.emptied {
+            remove_empty_folders(&root, &path);
+        }
+        Ok(())
     }
 }
 
@@ -100,10 +109,26 @@ fn open_below(folder: &OwnedFd, path: &str, flags: OFlags, mode: Mode) -> io::Re
     }
 }
 
+/// Removes a folder below the root, and those above it, as far as they are empty.
+fn remove_empty_folders(root: &OwnedFd, mut path: &str) {
+    while !path.is_empty() {
+        let (above, last) = path.rsplit_once('/').unwrap_or(("", path));
+        let opened = if above.is_empty() { "." } else { above };
+        let Ok(folder) = open_below(root, opened, folder_flags(), Mode::empty()) else { return };
+        if rustix::fs::unlinkat(&folder, last, AtFlags::REMOVEDIR).is_err() {
+            return;
+        }
+        path = above;
+    }
+}
+
 /// Only regular files with one name: a pipe would block, and a hard link would lead out of the folder.
 fn regular(file: OwnedFd) -> io::Result<File> {
     let file = File::from(file);
     let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(io::ErrorKind::NotFound.into());
+    }
     if !metadata.is_file() || metadata.nlink() > 1 {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file with a single name"));
     }
@@ -171,15 +196,33 @@ impl Folder {
         new.file.flush()?;
         new.file.sync_all()?;
         let (path, last) = name.split();
-        let folder = if path.is_empty() { self.root.try_clone()? } else { self.make_folders(path)? };
-        rustix::fs::renameat(&*self.temporary, &*new.name, &folder, last)?;
-        // Nothing has the old name any more.
-        new.stays = true;
-        Ok(Change { folder })
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let folder = match self.make_folders(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && tries < TRIES_MAX => continue,
+                other => other?,
+            };
+            match rustix::fs::renameat(&*self.temporary, &*new.name, &folder, last) {
+                Ok(()) => {
+                    // Nothing has the old name any more.
+                    new.stays = true;
+                    return Ok(Change { folder, emptied: None });
+                }
+                // Somebody has removed the folder meanwhile, since it was empty.
+                Err(Errno::NOENT) if tries < TRIES_MAX => {}
+                // A folder that was left empty has the name.
+                Err(Errno::ISDIR) if tries < TRIES_MAX => remove_empty_folders(&self.root, name.as_str()),
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
-    /// Opens a folder below the root, which is made when it is missing.
+    /// Opens the root, or a folder below it, which is made when it is missing.
     fn make_folders(&self, path: &str) -> io::Result<OwnedFd> {
+        if path.is_empty() {
+            return self.root.try_clone();
+        }
         match open_below(&self.root, path, folder_flags(), Mode::empty()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             other => return other,
@@ -196,7 +239,7 @@ impl Folder {
         Ok(folder)
     }
 
-    /// Removes a file; folders that are empty then stay.
+    /// Removes a file, and once that is settled the folders that are empty then.
     ///
     /// # Errors
     /// When it is not there, or cannot be removed.
@@ -206,8 +249,11 @@ impl Folder {
             "" => self.root.try_clone()?,
             path => open_below(&self.root, path, folder_flags(), Mode::empty())?,
         };
-        rustix::fs::unlinkat(&folder, last, AtFlags::empty())?;
-        Ok(Change { folder })
+        match rustix::fs::unlinkat(&folder, last, AtFlags::empty()) {
+            Err(Errno::ISDIR) => return Err(io::ErrorKind::NotFound.into()),
+            other => other?,
+        }
+        Ok(Change { folder, emptied: Some((Arc::clone(&self.root), path.to_owned())) })
     }
 
     /// Calls `visit` with each file whose name could be a file's name here. Others are left alone.
@@ -293,6 +339,24 @@ mod tests {
         folder.remove(&"a/b/c".parse().unwrap()).unwrap().settle().unwrap();
         assert!(names(&folder).is_empty());
         assert!(folder.free_bytes().unwrap() > 0);
+    }
+
+    #[test]
+    fn folders_go_with_their_last_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = Folder::open(folder.path()).unwrap();
+        put(&shared, "a/b/c", b"1").unwrap();
+        put(&shared, "a/d", b"2").unwrap();
+        let remove = |name: &str| shared.remove(&FileName::try_from(name).unwrap()).and_then(Change::settle);
+        assert_eq!(remove("a/b").unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(shared.read(&FileName::try_from("a/b").unwrap()).unwrap_err().kind(), io::ErrorKind::NotFound);
+        remove("a/b/c").unwrap();
+        put(&shared, "a/b", b"a file where a folder was").unwrap();
+        remove("a/b").unwrap();
+        remove("a/d").unwrap();
+        std::fs::create_dir(folder.path().join("a")).unwrap();
+        put(&shared, "a", b"in the place of an empty folder").unwrap();
+        assert_eq!(names(&shared), ["a"]);
     }
 
     #[test]

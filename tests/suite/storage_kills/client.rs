@@ -53,6 +53,8 @@ pub(crate) struct Client {
     next_id: u64,
     files: BTreeMap<String, Fate>,
     uploads: Vec<Upload>,
+    /// Uploads that are complete on a disk that fails now and then: it may have refused to remove a part.
+    complete: Vec<Upload>,
     sent: HashMap<u64, Sent>,
 }
 
@@ -72,6 +74,7 @@ impl Client {
             next_id: 1,
             files: BTreeMap::new(),
             uploads: Vec::new(),
+            complete: Vec::new(),
             sent: HashMap::new(),
         }
     }
@@ -216,6 +219,9 @@ impl Client {
                     let upload = self.uploads.remove(at);
                     assert_eq!(reply["sha256"], upload.content.sha256(), "{reply}");
                     self.settle(&upload.name, id);
+                    if self.may_fail {
+                        self.complete.push(upload);
+                    }
                 }
             }
         }
@@ -233,8 +239,8 @@ impl Client {
     pub(crate) fn check(&mut self, node: &TestNode) -> Expected {
         let mut wire = node.wire();
         self.sent.clear();
-        // The last of the unacknowledged changes of each name that may have happened.
-        let mut happened = HashSet::new();
+        // Changes that have not happened, nor any behind them.
+        let mut missing = HashSet::new();
         let mut expected = Expected { files: BTreeMap::new(), parts: BTreeMap::new() };
         for (name, fate) in &mut self.files {
             let found = fetch(&mut wire, name);
@@ -255,12 +261,12 @@ impl Client {
                 fate.acknowledged,
                 fate.pending
             );
-            happened.extend(fate.pending.drain(..).take(last.map_or(0, |at| at + 1)).map(|(id, _)| id));
+            missing.extend(fate.pending.drain(..).skip(last.map_or(0, |at| at + 1)).map(|(id, _)| id));
             fate.acknowledged = now;
         }
         for mut upload in std::mem::take(&mut self.uploads) {
             let received = upload.received(&mut wire);
-            let may_be_complete = upload.last_message.is_some_and(|last| happened.contains(&last));
+            let may_be_complete = upload.last_message.is_some_and(|last| !missing.contains(&last));
             if received == 0 && may_be_complete {
                 continue;
             }
@@ -279,15 +285,15 @@ impl Client {
                     expected.parts.insert(part_name(&upload.id, &upload.name), upload.content.length);
                     self.uploads.push(upload);
                 }
-                1 => {
-                    let reply = wire.call(with(upload.members(0), json!({ "abort": true, "filename": upload.name })));
-                    assert_eq!(reply["status"], "OK", "{reply}");
-                }
+                1 => upload.abort(&mut wire),
                 _ => {
                     upload.finish(&mut wire, received);
                     self.files.entry(upload.name).or_default().acknowledged = Some(upload.content);
                 }
             }
+        }
+        for upload in self.complete.drain(..) {
+            upload.abort(&mut wire);
         }
         let there = self.files.iter().filter_map(|(name, fate)| Some((name.clone(), fate.acknowledged?)));
         expected.files.extend(there);
@@ -308,6 +314,11 @@ impl Upload {
         let reply = wire.call(with(self.members(0), json!({ "offset": NOWHERE, "filename": self.name })));
         assert_eq!(reply["stored"], false, "{reply}");
         reply["received_bytes"].as_u64().unwrap() as usize
+    }
+
+    fn abort(&self, wire: &mut Wire) {
+        let reply = wire.call(with(self.members(0), json!({ "abort": true, "filename": self.name })));
+        assert_eq!(reply["status"], "OK", "{reply}");
     }
 
     fn finish(&self, wire: &mut Wire, received: usize) {

@@ -176,6 +176,7 @@ fn put_tombstone(owner: &Owner, tombstone: &CheckedManifest, holders: &[PeerId])
 
 fn forget_outgoing(owner: &Owner, key: &str) -> Result<(), OwnedError> {
     owner.end_upload(key);
+    owner.checked.lock().remove(key);
     owner.database.remove_outgoing(key)?;
     owner.staging.remove(key).map_err(|error| OwnedError::Io("DELETE_OWNED_FILE", error))
 }

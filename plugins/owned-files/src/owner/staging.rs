@@ -2,7 +2,8 @@
 //! clear, and kept until their holders have them.
 //!
 //! The stream of a file cannot be gone on with once the node was restarted, since its state is gone. Its beginning can be
-//! decrypted and encrypted anew, though, which costs the client nothing. All functions may block.
+//! decrypted and encrypted anew, though, which costs the client nothing. Nothing here is synced: it is acknowledged once
+//! holders have it, and what a loss of power has damaged is noticed, since its hashes are known. All functions may block.
 
 use super::keys::Keys;
 use age::stream::StreamWriter;
@@ -67,13 +68,6 @@ impl Staging {
         File::open(self.path(key))
     }
 
-    /// Makes a finished file stay, and returns it for reading.
-    pub(crate) fn settle(&self, key: &str, file: &File) -> io::Result<File> {
-        file.sync_all()?;
-        File::open(&self.0)?.sync_all()?;
-        self.read(key)
-    }
-
     pub(crate) fn remove(&self, key: &str) -> io::Result<()> {
         match fs::remove_file(self.path(key)) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
@@ -115,8 +109,9 @@ impl Growing {
         Ok(())
     }
 
-    /// Ends the file; returns it, and the SHA-256 of what went in.
-    pub(crate) fn finish(self) -> io::Result<(File, String)> {
-        Ok((self.writer.finish()?, self.hash.finish()))
+    /// Ends the file; returns the SHA-256 of what went in.
+    pub(crate) fn finish(self) -> io::Result<String> {
+        self.writer.finish()?;
+        Ok(self.hash.finish())
     }
 }

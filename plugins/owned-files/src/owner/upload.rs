@@ -58,7 +58,7 @@ pub(crate) fn take_piece(owner: &Owner, piece: &Piece) -> Result<OwnedFileUpload
             if let Some(file) = owner.database.file_of_upload(&piece.key)? {
                 return Ok(complete(owner, &piece.upload, &file, Vec::new()));
             }
-            if let Some(outgoing) = owner.database.outgoing(&piece.key)? {
+            if let Some(outgoing) = checked_outgoing(owner, &piece.key)? {
                 let size = owner.keys.unseal(&outgoing.manifest.manifest).map_or(0, |(_, sealed)| sealed.size);
                 return if piece.is_final && piece.offset >= size {
                     send(owner, &piece.upload, outgoing)
@@ -124,7 +124,7 @@ fn state(piece: &Piece, received_bytes: u64, stored: bool) -> OwnedFileUploaded 
 fn seal(owner: &Owner, piece: &Piece, growing: Growing) -> Result<Outgoing, OwnedError> {
     let io = |error| OwnedError::Io(OPERATION, error);
     let size = growing.received_bytes;
-    let (file, sha256) = growing.finish().map_err(io)?;
+    let sha256 = growing.finish().map_err(io)?;
     let refusal = if piece.size.is_some_and(|expected| expected != size) {
         Some(OwnedError::SizeMismatch(size))
     } else if piece.sha256.as_deref().is_some_and(|expected| !expected.eq_ignore_ascii_case(&sha256)) {
@@ -136,7 +136,7 @@ fn seal(owner: &Owner, piece: &Piece, growing: Growing) -> Result<Outgoing, Owne
         owner.staging.remove(&piece.key).map_err(io)?;
         return Err(refusal);
     }
-    let reader = owner.staging.settle(&piece.key, &file).map_err(io)?;
+    let reader = owner.staging.read(&piece.key).map_err(io)?;
     let blob_bytes = reader.metadata().map_err(io)?.len();
     let hashes = BlockHashes::read(blob_bytes, &reader).map_err(io)?;
     let name_tag = owner.keys.name_tag(&piece.name);
@@ -164,6 +164,7 @@ fn seal(owner: &Owner, piece: &Piece, growing: Growing) -> Result<Outgoing, Owne
         holders: Vec::new(),
     };
     owner.database.put_outgoing(&outgoing)?;
+    owner.checked.lock().insert(piece.key.clone());
     Ok(outgoing)
 }
 
@@ -425,10 +426,28 @@ pub(super) fn storage_peer(id: PeerId, known: &[PeerEntry]) -> StoragePeer {
     }
 }
 
+/// An upload whose encrypted bytes are all here. Once for each start of the node they are checked; when a loss of power has
+/// damaged them the upload is forgotten, and the client sends it again.
+fn checked_outgoing(owner: &Owner, key: &str) -> Result<Option<Outgoing>, OwnedError> {
+    let Some(outgoing) = owner.database.outgoing(key)? else { return Ok(None) };
+    if owner.checked.lock().contains(key) {
+        return Ok(Some(outgoing));
+    }
+    let blob_bytes = outgoing.manifest.manifest.blob.as_ref().map_or(0, |blob| blob.size);
+    let hashes = owner.staging.read(key).and_then(|file| BlockHashes::read(blob_bytes, file));
+    if hashes.is_ok_and(|hashes| hashes.to_bytes() == outgoing.block_hashes) {
+        owner.checked.lock().insert(key.to_owned());
+        return Ok(Some(outgoing));
+    }
+    owner.host.log(Level::Warn, "the encrypted bytes of an upload were lost; its client has to send it again");
+    super::list::withdraw(owner, outgoing)?;
+    Ok(None)
+}
+
 /// Goes on with the uploads that a restart, or a lack of holders, has left; returns how many remain.
 pub(crate) fn go_on(owner: &Owner) -> Result<usize, OwnedError> {
     for key in owner.database.outgoing_uploads()? {
-        let Some(outgoing) = owner.database.outgoing(&key)? else { continue };
+        let Some(outgoing) = checked_outgoing(owner, &key)? else { continue };
         if let Err(error) = send(owner, &key, outgoing) {
             owner.host.log(Level::Warn, &format!("an upload cannot be completed yet: {error}"));
         }

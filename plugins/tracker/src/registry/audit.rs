@@ -179,10 +179,19 @@ fn check_page(registry: &Arc<Registry>, page: Vec<(i64, i64, String)>) {
         Some(((file, checked.blob, holder, hashes, block), json))
     });
     ask_each(registry, ANSWER_TIMEOUT, questions, |(file, blob, holder, hashes, block), answer| {
-        if let Verdict::State(state) = judge(&hashes, block, &answer) {
-            record(registry, file, blob, holder, state);
+        match judge(&hashes, block, &answer) {
+            Verdict::State(state) => record(registry, file, blob, holder, state),
+            Verdict::Unknown => note_silence(registry, &blob, holder, answer.err()),
         }
     });
+}
+
+fn note_silence(registry: &Registry, blob: &str, holder: PeerId, error: Option<ProviderError>) {
+    if let Some(error) = error
+        && registry.host.log_enabled(Level::Debug)
+    {
+        registry.host.log(Level::Debug, &format!("{holder} did not show its replica of {blob}: {error}"));
+    }
 }
 
 fn challenge(holder: PeerId, blob: &str, block: Option<usize>) -> String {
@@ -207,8 +216,8 @@ pub(super) fn record(registry: &Arc<Registry>, file: i64, blob: String, holder: 
     });
 }
 
-/// Checks all replicas of a file whose holders are there, many blocks of each, and reads the file anew.
-pub(super) fn check_file(registry: &Arc<Registry>, checked: Checked) -> Result<Option<Checked>, RegistryError> {
+/// Checks all replicas of a file whose holders are there, many blocks of each. False when it was deleted meanwhile.
+pub(super) fn check_file(registry: &Arc<Registry>, checked: Checked) -> Result<bool, RegistryError> {
     let number = checked.file.number;
     let checked = match &checked.hashes {
         Some(_) => Some(checked),
@@ -217,7 +226,8 @@ pub(super) fn check_file(registry: &Arc<Registry>, checked: Checked) -> Result<O
             Checked::load(registry, number)?
         }
     };
-    let Some(Checked { blob, hashes: Some(hashes), replicas, .. }) = checked else { return Ok(checked) };
+    let Some(checked) = checked else { return Ok(false) };
+    let Checked { blob, hashes: Some(hashes), replicas, .. } = checked else { return Ok(true) };
     for replica in replicas {
         if registry.address(replica.holder).is_none() {
             continue;
@@ -228,14 +238,14 @@ pub(super) fn check_file(registry: &Arc<Registry>, checked: Checked) -> Result<O
         ask_each(registry, ANSWER_TIMEOUT, questions, |block, answer| match judge(&hashes, block, &answer) {
             // The worst counts.
             Verdict::State(ReplicaState::Ok) if found != Verdict::Unknown => {}
-            Verdict::Unknown => {}
+            Verdict::Unknown => note_silence(registry, &blob, replica.holder, answer.err()),
             verdict => found = verdict,
         });
         if let Verdict::State(state) = found {
             record(registry, number, blob.clone(), replica.holder, state);
         }
     }
-    Checked::load(registry, number)
+    Ok(true)
 }
 
 fn some_blocks(count: usize) -> Vec<usize> {

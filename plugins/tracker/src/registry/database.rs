@@ -44,15 +44,20 @@ const SCHEMA: &str = "
         UNIQUE (file, blob, holder)
     ) STRICT;
     CREATE INDEX replicas_unwanted ON replicas (holder) WHERE unwanted = 1;
-    -- Peers that keep or own something, as they were last heard.
+    -- Peers that keep or own something, as they were last heard, and how much. Deleted files count as well.
     CREATE TABLE peers (
         peer_id TEXT PRIMARY KEY,
         ip TEXT NOT NULL DEFAULT '',
         port INTEGER NOT NULL DEFAULT 0,
         heard INTEGER NOT NULL DEFAULT 0,
         free_bytes INTEGER,
-        replica_count INTEGER NOT NULL DEFAULT 0
+        replica_count INTEGER NOT NULL DEFAULT 0,
+        file_count INTEGER NOT NULL DEFAULT 0
     ) STRICT;
+    CREATE TRIGGER file_added AFTER INSERT ON files BEGIN
+        INSERT INTO peers (peer_id, file_count) VALUES (new.owner, 1)
+            ON CONFLICT (peer_id) DO UPDATE SET file_count = file_count + 1;
+    END;
     CREATE TRIGGER replica_added AFTER INSERT ON replicas BEGIN
         INSERT INTO peers (peer_id, replica_count) VALUES (new.holder, 1)
             ON CONFLICT (peer_id) DO UPDATE SET replica_count = replica_count + 1;

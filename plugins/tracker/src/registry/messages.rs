@@ -229,8 +229,8 @@ pub(super) fn list(registry: &Arc<Registry>, asker: Asker, request: Request<'_>,
     });
 }
 
-/// What `next` begins with once the files with tags are all listed: those with names follow.
-const NAME_MARK: &str = "/";
+/// What `next` begins with once the files with tags are all listed: those with names follow. It sorts behind all tags.
+const NAME_MARK: &str = "name/";
 
 /// A file in a list.
 enum Entry {

@@ -25,6 +25,8 @@ const FILES_A_ROUND_MAX: usize = 1000;
 /// Sentences about what failed, in one answer.
 const ERRORS_MAX: usize = 100;
 const PAGE: usize = 100;
+/// How often a thread that waits for another one sees whether the node stops.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
 /// REPAIR_OWNED_FILES that run at a time: each has a thread.
 const RUNNING_MAX: usize = 4;
 
@@ -80,17 +82,46 @@ impl Registry {
     }
 }
 
-/// Mends one file; nothing when somebody is at it already.
-fn mend(registry: &Arc<Registry>, checked: &Checked) -> Option<Mended> {
-    if !registry.being_mended.lock().insert(checked.file.number) {
-        return None;
+/// A file is mended by one thread at a time. Given back when that is done, however it ends.
+struct Turn<'a> {
+    registry: &'a Registry,
+    file: i64,
+}
+
+impl Turn<'_> {
+    /// Waits until nobody else is at the file; nothing when the node stops first.
+    fn take(registry: &Registry, file: i64) -> Option<Turn<'_>> {
+        let mut files = registry.being_mended.lock();
+        while !files.insert(file) {
+            registry.is_mended.wait_for(&mut files, LOOK_PAUSE);
+            if registry.stopped.load(Ordering::Relaxed) {
+                return None;
+            }
+        }
+        Some(Turn { registry, file })
     }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.registry.being_mended.lock().remove(&self.file);
+        self.registry.is_mended.notify_all();
+    }
+}
+
+/// Mends one file, as it is once it is its turn.
+fn mend(registry: &Arc<Registry>, file: i64) -> Mended {
     let mut mended = Mended::default();
-    if let Err(error) = try_mend(registry, checked, &mut mended) {
+    let Some(_turn) = Turn::take(registry, file) else { return mended };
+    let result = match Checked::load(registry, file) {
+        Ok(Some(checked)) => try_mend(registry, &checked, &mut mended),
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = result {
         mended.errors.push(error.to_string());
     }
-    registry.being_mended.lock().remove(&checked.file.number);
-    Some(mended)
+    mended
 }
 
 fn try_mend(registry: &Arc<Registry>, checked: &Checked, mended: &mut Mended) -> Result<(), RegistryError> {
@@ -187,16 +218,13 @@ fn replicate(registry: &Registry, checked: &Checked, sources: &[PeerId], target:
 pub(super) fn mend_soon(registry: &Arc<Registry>, file: i64) {
     let this = Arc::clone(registry);
     let work = move || {
-        if let Ok(Some(checked)) = Checked::load(&this, file) {
-            report_to_log(&this, mend(&this, &checked));
-        }
+        report_to_log(&this, mend(&this, file));
     };
     // When there is no room for it, the next round finds it.
     let _ = registry.mending.run(registry.host, "soon", 0, work);
 }
 
-fn report_to_log(registry: &Registry, mended: Option<Mended>) {
-    let Some(mended) = mended else { return };
+fn report_to_log(registry: &Registry, mended: Mended) {
     for error in mended.errors {
         registry.host.log(Level::Debug, &format!("a replica could not be made anew: {error}"));
     }
@@ -217,9 +245,7 @@ pub(super) fn repair_all(registry: &Arc<Registry>) -> Result<(), RegistryError> 
             let (numbers, end) = registry.worker.wait(move |connection| lacking(connection, after, to, away_before))?;
             left = left.saturating_sub(numbers.len());
             for number in numbers {
-                if let Some(checked) = Checked::load(registry, number)? {
-                    report_to_log(registry, mend(registry, &checked));
-                }
+                report_to_log(registry, mend(registry, number));
             }
             let Some(end) = end else { break };
             after = end;
@@ -296,9 +322,11 @@ fn repair_own(
                 return Err(RegistryError::Busy);
             }
             let Some(checked) = Checked::load(registry, number)? else { continue };
-            let Some(checked) = audit::check_file(registry, checked)? else { continue };
+            if !audit::check_file(registry, checked)? {
+                continue;
+            }
             answer.checked_files += 1;
-            let Some(mended) = mend(registry, &checked) else { continue };
+            let mended = mend(registry, number);
             answer.damaged_replicas += mended.damaged;
             answer.repaired_replicas += mended.repaired;
             answer.errors.extend(mended.errors);

@@ -269,9 +269,9 @@ fn check_limits(connection: &Connection, owner: &str, limits: Limits) -> Result<
     if unsigned(last.unwrap_or(0)) >= limits.files {
         return Err(RegistryError::Full(limits.files));
     }
-    let sql = "SELECT COUNT(*) FROM files WHERE owner = ?1";
-    let own: i64 = connection.prepare_cached(sql)?.query_row([owner], |row| row.get(0))?;
-    if unsigned(own) >= limits.files_of_one {
+    let sql = "SELECT file_count FROM peers WHERE peer_id = ?1";
+    let own: Option<i64> = connection.prepare_cached(sql)?.query_row([owner], |row| row.get(0)).optional()?;
+    if unsigned(own.unwrap_or(0)) >= limits.files_of_one {
         return Err(RegistryError::OwnerFull(limits.files_of_one));
     }
     Ok(())

@@ -99,12 +99,12 @@ impl Worker {
             let bytes: usize = batch.iter().map(|(bytes, _)| bytes).sum();
             let changes = connection.total_changes();
             let (finishes, committed) = commit_together(&mut connection, batch);
+            if committed.is_ok() && connection.total_changes() != changes {
+                (self.changed)();
+            }
             for finish in finishes {
                 // An answer that panics takes nothing else with it.
                 let _ = catch_unwind(AssertUnwindSafe(|| finish(committed.clone())));
-            }
-            if committed.is_ok() && connection.total_changes() != changes {
-                (self.changed)();
             }
             self.queue.lock().bytes -= bytes;
         }
