@@ -204,6 +204,18 @@ impl Registry {
         self.service.with_state(|state, _, _| state.directory.peer(peer_id).map(|entry| (entry.ip.clone(), entry.port)))
     }
 
+    /// A message for another peer. It goes to the address in the directory: the node of a tracker has no table of peers that
+    /// it could look up an id in. What comes back proves itself, by the hashes that the owner has signed.
+    fn addressed<T: Serialize>(&self, to: PeerId, message: &T) -> String {
+        let json = to_json(message);
+        if to == self.own_id {
+            return json;
+        }
+        let address = self.address(to).map(|(ip, port)| format!("{ip}:{port}"));
+        let rest = json.strip_prefix('{').unwrap_or(&json);
+        format!("{{\"to\":{},{rest}", to_json(&address.unwrap_or_else(|| to.to_string())))
+    }
+
     /// Unix seconds, by the clock of the service.
     fn now(&self) -> u64 {
         self.started.1 + self.service.instant().saturating_duration_since(self.started.0).as_secs()
@@ -256,13 +268,6 @@ fn has_something(connection: &Connection) -> Result<bool, RegistryError> {
 fn random_below(bound: u64) -> u64 {
     let random = RandomState::new().hash_one(Instant::now());
     random % bound.max(1)
-}
-
-/// A message for another peer.
-fn addressed<T: Serialize>(to: PeerId, message: &T) -> String {
-    let json = to_json(message);
-    let rest = json.strip_prefix('{').unwrap_or(&json);
-    format!("{{\"to\":\"{to}\",{rest}")
 }
 
 /// Notes where a peer is that keeps or owns something, and that it is there now.

@@ -206,7 +206,7 @@ fn a_file_is_registered_found_listed_and_deleted_by_its_owner() {
     assert!(owner.lists(&node, "", 10)["owned_files"].as_array().unwrap().is_empty());
     node.wait_until("the holder is told", || sent(&node, "DELETE_OWNED_FILE").len() == 1);
     let told = &sent(&node, "DELETE_OWNED_FILE")[0];
-    assert_eq!((&told["to"], &told["blob"]), (&json!(holder.text), &json!(version.blob)));
+    assert_eq!((&told["to"], &told["blob"]), (&json!("10.0.0.2:9002"), &json!(version.blob)));
     assert_eq!(told["manifest"], owner.tombstone(7, 2)["manifest"]);
     // Whoever asks once more, since the answer was lost, gets the same.
     assert_eq!(owner.deletes(&node, 7, 2).unwrap()["deleted"], true);
@@ -500,4 +500,17 @@ fn nonsense_in_any_message_is_refused_and_harms_nobody() {
     }
     assert_eq!(owner.lists(&node, "", 10)["owned_files"].as_array().unwrap().len(), 1);
     assert_eq!(owner.lists(&node, "name/", 10)["owned_files"], json!([]));
+}
+
+#[test]
+fn the_trackers_own_node_may_be_a_holder() {
+    let (node, owner, own) = (tracker(), member(1), member(0x11));
+    own.comes(&node, "10.0.0.1", 9000);
+    owner.registers(&node, &owner.version(7, 1), &[&own]).unwrap();
+    node.answer("DELETE_OWNED_FILE", |_| json!({"type": "STATUS", "status": "OK", "deleted": true}));
+    owner.deletes(&node, 7, 2).unwrap();
+    node.wait_until("it is told", || !sent(&node, "DELETE_OWNED_FILE").is_empty());
+    // Within the node, where the provider of owned files answers it.
+    let told = &sent(&node, "DELETE_OWNED_FILE")[0];
+    assert_eq!((told.get("to"), told.get("owner_id"), &told["requester_id"]), (None, None, &json!(own.text)));
 }

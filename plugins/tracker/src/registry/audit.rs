@@ -4,7 +4,7 @@
 use super::calls::{ask, ask_each};
 use super::error::RegistryError;
 use super::store::{self, FileRow, ReplicaRow};
-use super::{Registry, addressed, note_peer, random_below, repair};
+use super::{Registry, note_peer, random_below, repair};
 use potluck_sdk::files::{BlockHashes, CheckedManifest};
 use potluck_sdk::message::owned_files::{AuditOwnedFile, REPLICA_TOPIC, ReplicaEvent, ReplicaState};
 use potluck_sdk::{Level, PeerId, ProviderError, Response};
@@ -175,7 +175,7 @@ fn check_page(registry: &Arc<Registry>, page: Vec<(i64, i64, String)>) {
         let checked = Checked::load(registry, file).ok()??;
         let hashes = checked.hashes?;
         let block = random_below(hashes.count().max(1) as u64) as usize;
-        let json = challenge(holder, &checked.blob, Some(block));
+        let json = challenge(registry, holder, &checked.blob, Some(block));
         Some(((file, checked.blob, holder, hashes, block), json))
     });
     ask_each(registry, ANSWER_TIMEOUT, questions, |(file, blob, holder, hashes, block), answer| {
@@ -194,8 +194,8 @@ fn note_silence(registry: &Registry, blob: &str, holder: PeerId, error: Option<P
     }
 }
 
-fn challenge(holder: PeerId, blob: &str, block: Option<usize>) -> String {
-    addressed(holder, &AuditOwnedFile { blob: Some(blob.into()), block: block.map(|block| block as u64) })
+fn challenge(registry: &Registry, holder: PeerId, blob: &str, block: Option<usize>) -> String {
+    registry.addressed(holder, &AuditOwnedFile { blob: Some(blob.into()), block: block.map(|block| block as u64) })
 }
 
 /// Notes how a replica fares, and tells when that is news.
@@ -233,7 +233,7 @@ pub(super) fn check_file(registry: &Arc<Registry>, checked: Checked) -> Result<b
             continue;
         }
         let questions = some_blocks(hashes.count()).into_iter();
-        let questions = questions.map(|block| (block, challenge(replica.holder, &blob, Some(block))));
+        let questions = questions.map(|block| (block, challenge(registry, replica.holder, &blob, Some(block))));
         let mut found = Verdict::Unknown;
         ask_each(registry, ANSWER_TIMEOUT, questions, |block, answer| match judge(&hashes, block, &answer) {
             // The worst counts.
@@ -297,7 +297,7 @@ fn fetch_hashes_of(registry: &Arc<Registry>, checked: &Checked) -> Result<(), Re
         if registry.address(replica.holder).is_none() {
             continue;
         }
-        let answer = ask(registry, ANSWER_TIMEOUT, challenge(replica.holder, &checked.blob, None));
+        let answer = ask(registry, ANSWER_TIMEOUT, challenge(registry, replica.holder, &checked.blob, None));
         match answer {
             Ok(response) if manifest.block_hashes(&response.attachment).is_ok() => {
                 let (number, blob, hashes) = (checked.file.number, checked.blob.clone(), response.attachment);

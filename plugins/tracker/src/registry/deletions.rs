@@ -132,7 +132,7 @@ fn ask(registry: &Arc<Registry>, holder: PeerId, batch: Vec<Unwanted>) {
             requester_id: Some(registry.own_id.to_string().into()),
             ..DeleteOwnedFile::default()
         };
-        let json = super::addressed(holder, &message);
+        let json = registry.addressed(holder, &message);
         let (this, answers) = (Arc::clone(registry), Arc::clone(&answers));
         registry.host.call_with(&json, &[], move |answer| {
             let mut all = answers.lock();

@@ -5,7 +5,7 @@ use super::calls::ask;
 use super::error::RegistryError;
 use super::placement::{self, Candidate};
 use super::store::{self, ReplicaRow};
-use super::{Asker, Registry, addressed, messages, random_below};
+use super::{Asker, Registry, messages, random_below};
 use potluck_sdk::message::STATUS_OK;
 use potluck_sdk::message::owned_files::{OwnedFilesRepaired, RepairOwnedFiles, ReplicaState, ReplicateOwnedFile};
 use potluck_sdk::{Level, PeerId, Reply, Request};
@@ -204,7 +204,7 @@ fn replicate(registry: &Registry, checked: &Checked, sources: &[PeerId], target:
     let mut last = String::new();
     for source in sources.iter().take(TRIES_MAX) {
         let message = ReplicateOwnedFile { blob: Some(checked.blob.as_str().into()), target: Some(target) };
-        match ask(registry, timeout, addressed(*source, &message)) {
+        match ask(registry, timeout, registry.addressed(*source, &message)) {
             Ok(_) => return Ok(()),
             Err(error) => {
                 last = format!("the holder {source} could not bring {} to {target}: {error}", checked.file.name_tag);

@@ -28,8 +28,7 @@ fn an_audit_finds_a_damaged_replica_and_has_it_repaired() {
     bad.comes(&node, "10.0.0.3", 9003);
     let version = owner.version_with(7, 1, 2, 5 << 20);
     owner.registers(&node, &version, &[&good, &bad]).unwrap();
-    let text = bad.text.clone();
-    node.answer("AUDIT_OWNED_FILE", move |message| audited(message, &text));
+    node.answer("AUDIT_OWNED_FILE", |message| audited(message, "10.0.0.3:9003"));
     node.answer("REPLICATE_OWNED_FILE", |_| json!({"type": "STATUS", "status": "OK"}));
     assert!(sent(&node, "AUDIT_OWNED_FILE").is_empty());
     node.advance(Duration::from_secs(3600));
@@ -39,7 +38,7 @@ fn an_audit_finds_a_damaged_replica_and_has_it_repaired() {
     let repair = &sent(&node, "REPLICATE_OWNED_FILE")[0];
     assert_eq!(
         (&repair["to"], &repair["target"], &repair["blob"]),
-        (&json!(good.text), &json!(bad.text), &json!(version.blob))
+        (&json!("10.0.0.2:9002"), &json!(bad.text), &json!(version.blob))
     );
     assert!(sent(&node, "AUDIT_OWNED_FILE").iter().all(|audit| audit["block"].as_u64().unwrap() < 5));
 }
@@ -59,7 +58,7 @@ fn a_holder_that_stays_away_is_replaced() {
     });
     assert!(rounds >= 24, "it might have come back: {rounds}");
     let repair = &sent(&node, "REPLICATE_OWNED_FILE")[0];
-    assert_eq!((&repair["to"], &repair["target"]), (&json!(good.text), &json!(new.text)));
+    assert_eq!((&repair["to"], &repair["target"]), (&json!("10.0.0.2:9002"), &json!(new.text)));
     node.wait_until("it is known", || {
         holders(&owner.finds(&node, 7)).iter().map(|(id, _)| id.clone()).eq([good.text.clone(), new.text.clone()])
     });
@@ -77,8 +76,7 @@ fn an_owner_has_its_files_checked_and_repaired_now() {
     }
     owner.registers(&node, &owner.version_with(7, 1, 2, 3 << 20), &[&good, &bad]).unwrap();
     owner.registers(&node, &owner.version_with(8, 1, 1, 100), &[&good]).unwrap();
-    let text = bad.text.clone();
-    node.answer("AUDIT_OWNED_FILE", move |message| audited(message, &text));
+    node.answer("AUDIT_OWNED_FILE", |message| audited(message, "10.0.0.2:9003"));
     // The disk of the one that has lost it takes nothing any more.
     let text = bad.text.clone();
     node.answer("REPLICATE_OWNED_FILE", move |message| match message["target"] == text.as_str() {
@@ -92,7 +90,7 @@ fn an_owner_has_its_files_checked_and_repaired_now() {
     assert_eq!(answer["errors"].as_array().unwrap().len(), 1);
     // All blocks of a small file are asked for.
     let audits = sent(&node, "AUDIT_OWNED_FILE");
-    assert_eq!(audits.iter().filter(|audit| audit["to"] == bad.text.as_str()).count(), 3);
+    assert_eq!(audits.iter().filter(|audit| audit["to"] == "10.0.0.2:9003").count(), 3);
     let now: Vec<String> = holders(&owner.finds(&node, 7)).into_iter().map(|(id, _)| id).collect();
     assert_eq!(now, [good.text.clone(), new.text.clone()]);
     let other = json!({"type": "REPAIR_OWNED_FILES", "name_tag": name_tag(7)});
