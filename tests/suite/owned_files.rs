@@ -193,6 +193,8 @@ fn the_owner_on_a_new_machine_has_its_files_again_by_the_recovery_key() {
     wait_for("the new machine to be registered", || {
         new.call(json!({"type": "LIST_PEERS"}))["tracker_connected"] == true
     });
-    assert!(new.cli(["owned"]).success().stdout.contains("private thesis.txt"));
+    wait_for("the new machine to have learnt of its files", || {
+        new.cli(["owned"]).success().stdout.contains("private thesis.txt")
+    });
     assert_eq!(download(&new, "private thesis.txt"), fs::read(&path).unwrap());
 }

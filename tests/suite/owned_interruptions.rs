@@ -2,7 +2,6 @@
 //! the size of the file; the full figure is 5120.
 
 use potluck_tests::*;
-use serde_json::json;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
