@@ -10,8 +10,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 /// The `to` that means the tracker, wherever it is.
 pub const TRACKER: &str = "tracker";
 
-/// The node that a `to` means: a peer id, `host:port`, or [`TRACKER`]. In a pool that is a member, and without one a node of this user
-/// on this machine.
+/// The node that a `to` means: a peer id, `host:port`, both as `id@host:port`, or [`TRACKER`]. In a pool that is a member, and
+/// without one a node of this user on this machine.
 pub fn resolve(node: &Node, to: &str) -> Result<Target, ProviderError> {
     let unreachable = |text: String| ProviderError::new(ProviderError::PEER_UNREACHABLE, text);
     if to == TRACKER {
@@ -25,7 +25,17 @@ pub fn resolve(node: &Node, to: &str) -> Result<Target, ProviderError> {
     }
     let standing = node.pool.standing();
     let tracker = standing.as_ref().map(|standing| (standing.tracker_id(), &standing.tracker_addresses));
+    let (expected, to) = match to.split_once('@') {
+        Some((id, address)) => {
+            let not_an_id = |_| ProviderError::invalid(format!("`to` must begin with a peer id, not {id:?}"));
+            (Some(id.parse::<PeerId>().map_err(not_an_id)?), address)
+        }
+        None => (None, to),
+    };
     let (peer_id, (host, port)) = match to.parse::<PeerId>() {
+        Ok(_) if expected.is_some() => {
+            return Err(ProviderError::invalid("`to` must hold an address behind the @, such as 127.0.0.1:9000"));
+        }
         Ok(peer_id) => {
             let at_tracker = tracker.filter(|(tracker_id, _)| *tracker_id == peer_id);
             let address = at_tracker.and_then(|(_, addresses)| split_address(addresses.first()?));
@@ -39,7 +49,8 @@ pub fn resolve(node: &Node, to: &str) -> Result<Target, ProviderError> {
             let (host, port) = split_address(to)
                 .ok_or_else(|| ProviderError::invalid(format!("`to` must be a peer id or host:port, not {to:?}")))?;
             let at_tracker = tracker.filter(|(_, addresses)| addresses.iter().any(|address| address == to));
-            (node.peers.id_at(&host, port).or(at_tracker.map(|(tracker_id, _)| tracker_id)), (host, port))
+            let known = || node.peers.id_at(&host, port).or(at_tracker.map(|(tracker_id, _)| tracker_id));
+            (expected.or_else(known), (host, port))
         }
     };
     // Names are looked up by the system, which may take its time; only what needs no look-up is allowed here.

@@ -211,7 +211,7 @@ fn read_to(value: &str) -> Result<Option<Cow<'_, str>>, EnvelopeError> {
     }
     serde_json::from_str(value)
         .map(|text| Some(Cow::Owned(text)))
-        .map_err(|_| EnvelopeError::Member("to must be a peer id or host:port"))
+        .map_err(|_| EnvelopeError::Member("to must be a peer id, host:port or id@host:port"))
 }
 
 struct Scanner<'a> {

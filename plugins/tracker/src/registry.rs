@@ -204,14 +204,14 @@ impl Registry {
         self.service.with_state(|state, _, _| state.directory.peer(peer_id).map(|entry| (entry.ip.clone(), entry.port)))
     }
 
-    /// A message for another peer. It goes to the address in the directory: the node of a tracker has no table of peers that
-    /// it could look up an id in. What comes back proves itself, by the hashes that the owner has signed.
+    /// A message for another peer, and nobody else. Its address is that of the directory: the node of a tracker has no table
+    /// of peers that it could look up an id in.
     fn addressed<T: Serialize>(&self, to: PeerId, message: &T) -> String {
         let json = to_json(message);
         if to == self.own_id {
             return json;
         }
-        let address = self.address(to).map(|(ip, port)| format!("{ip}:{port}"));
+        let address = self.address(to).map(|(ip, port)| format!("{to}@{ip}:{port}"));
         let rest = json.strip_prefix('{').unwrap_or(&json);
         format!("{{\"to\":{},{rest}", to_json(&address.unwrap_or_else(|| to.to_string())))
     }

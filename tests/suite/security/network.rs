@@ -213,7 +213,13 @@ fn nodes_of_several_hosts_join_by_a_token_and_work_for_each_other() {
     let Some(network) = network(3) else { return };
     let (tracker, _token, peers) = pool_on(&network, 2);
     let [near, far] = &peers[..] else { unreachable!() };
-    for to in [far.peer_id().to_owned(), outer(network.host(2), far).to_string()] {
+    let address = outer(network.host(2), far).to_string();
+    let both = format!("{}@{address}", far.peer_id());
+    // Somebody else answers there, who learns nothing.
+    let other =
+        with(task("def main(x): return x", json!([9])), json!({ "to": format!("{}@{address}", tracker.peer_id()) }));
+    assert_eq!(call(network.host(1), near, other)["code"], "peer_unreachable");
+    for to in [far.peer_id().to_owned(), address, both] {
         let square = with(task("def main(x): return x * x", json!([9])), json!({ "to": to }));
         let reply = call(network.host(1), near, square);
         assert_eq!(
