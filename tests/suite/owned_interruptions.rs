@@ -163,7 +163,9 @@ fn an_upload_that_everybody_interrupts_goes_on_where_it_was() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     for number in [FIRST, SECOND] {
         let received = pool.received_bytes(number);
-        let most = bytes + bytes / 20 + 2 * CHUNK_BYTES;
+        // What the network adds is less than a hundredth. Two of the interruptions concern each holder.
+        let most = bytes + bytes / 100 + 2 * CHUNK_BYTES;
+        println!("holder {number}: {received} bytes came, of a file of {bytes}");
         assert!(received < most, "{received} bytes came to holder {number} of a file of {bytes}");
     }
     let target = folder.path().join("again");
