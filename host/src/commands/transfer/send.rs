@@ -48,10 +48,11 @@ struct PieceReply {
 /// Uploads a file.
 pub(in crate::commands) async fn run(node: &Target, to: To<'_>, name: &str, path: &Path) -> anyhow::Result<Sent> {
     let command = match to {
-        To::Shared => "put-file",
-        To::Owned { .. } => "upload",
+        To::Shared => "put-file".to_owned(),
+        // Kept by others than before it is another upload.
+        To::Owned { replicas, holders } => format!("upload {replicas:?} {holders:?}"),
     };
-    let source = Source::open(path, command, name)?;
+    let source = Source::open(path, &command, name)?;
     let line = Line::connect(node).await?;
     let progress = Progress::new(&format!("Sending {name}"));
     let mut upload = Upload { line, to, name, source, progress, queue: VecDeque::new(), read_to: 0, has_ended: false };
@@ -62,10 +63,13 @@ pub(in crate::commands) async fn run(node: &Target, to: To<'_>, name: &str, path
     };
     upload.progress.clear();
     let is_complete = matches!(outcome, Ok(Sent::Complete(_)));
+    let mut was_stored = false;
     if upload.source.is_stdin() && !is_complete {
         // Nobody can go on with it, since what was read is gone.
         let answer = upload.line.send(upload.message(0, None, true), Arc::default()).await;
-        let _ = tokio::time::timeout(ABORT_TIMEOUT, answer).await;
+        if let Ok(Ok(reply)) = tokio::time::timeout(ABORT_TIMEOUT, answer).await {
+            was_stored = parse(&reply).is_ok_and(|state: PieceReply| state.complete);
+        }
     }
     if matches!(outcome, Ok(Sent::Interrupted)) {
         crate::output::note(match (upload.source.is_stdin(), upload.has_ended, to) {
@@ -73,6 +77,7 @@ pub(in crate::commands) async fn run(node: &Target, to: To<'_>, name: &str, path
                 "Interrupted; the node goes on storing the file, and the same command waits for it again"
             }
             (false, ..) => "Interrupted; run the same command again to go on where it stopped",
+            (true, ..) if was_stored => "Interrupted too late; the file is stored",
             (true, ..) => "Interrupted; nothing was stored",
         });
     }
