@@ -8,9 +8,9 @@ mod peers;
 mod problem;
 
 use crate::error::DiskError;
-use crate::handler::{Work, name};
 use crate::store::{Store, hash, set_attribute};
 use crate::upload::Chunk;
+use crate::work::{Work, name};
 use parking_lot::Mutex;
 use peers::{Group, Peer};
 use potluck_sdk::files::{

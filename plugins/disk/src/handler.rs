@@ -4,9 +4,10 @@ use crate::error::DiskError;
 use crate::fetch;
 use crate::store::{FromStart, Store, hash};
 use crate::upload::{Chunk, store_chunk};
+use crate::work::{Work, name};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use potluck_sdk::files::{BlockHashes, FileName, NameKey, to_hex};
+use potluck_sdk::files::{BlockHashes, FileName, to_hex};
 use potluck_sdk::message::ATTACHMENT_BYTES_MAX;
 use potluck_sdk::message::disk::{
     DeleteFile, Encoding, FileDeleted, FileEntry, FileFacts, FileList, FilePut, FileResponse, FileStat, GetFile,
@@ -18,13 +19,9 @@ use std::fs::File;
 use std::ops::Bound;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 const LIST_LIMIT_DEFAULT: usize = 100;
-/// Answers that are read at the same time.
-const READS_MAX: u64 = 8;
-/// Files that are hashed at the same time for STAT_FILE: one for each core of a small machine.
-const HASHES_MAX: u64 = 2;
 
 /// Answers one message.
 pub(crate) fn answer(store: &Arc<Store>, request: Request<'_>, reply: Reply<'_>) {
@@ -44,62 +41,7 @@ pub(crate) fn answer(store: &Arc<Store>, request: Request<'_>, reply: Reply<'_>)
         Ok(work) => work,
         Err(error) => return reply.error(&error),
     };
-    let (store, reply) = (Arc::clone(store), reply.later());
-    let (lanes, host) = (store.lanes.clone(), store.host);
-    // The reply goes along in a cell, so that it is still here when there is no room for the work.
-    let cell = Arc::new(parking_lot::Mutex::new(Some(reply)));
-    let inner = Arc::clone(&cell);
-    let queued = lanes.run(host, &work.lane, work.bytes, move || {
-        let reply = inner.lock().take();
-        if let Some(reply) = reply {
-            (work.run)(&store, reply);
-        }
-    });
-    if let Err(error) = queued
-        && let Some(reply) = cell.lock().take()
-    {
-        reply.error(&DiskError::from(error).into());
-    }
-}
-
-type Run = Box<dyn FnOnce(&Arc<Store>, PendingReply) + Send>;
-
-/// What is done on a blocking thread.
-pub(crate) struct Work {
-    lane: String,
-    bytes: usize,
-    run: Run,
-}
-
-impl Work {
-    pub(crate) fn new(
-        lane: String,
-        bytes: usize,
-        run: impl FnOnce(&Arc<Store>, PendingReply) + Send + 'static,
-    ) -> Work {
-        Work { lane, bytes, run: Box::new(run) }
-    }
-
-    /// Changes of names that can conflict are made one after the other, so that each sees the one before.
-    fn change(name: &FileName, bytes: usize, run: impl FnOnce(&Arc<Store>, PendingReply) + Send + 'static) -> Work {
-        Work::new(NameKey::new(name).look().to_owned(), bytes, run)
-    }
-
-    /// Reading waits for no change. A few at a time, since each may hold 8 MiB until its answer is on its way.
-    fn read(run: impl FnOnce(&Arc<Store>, PendingReply) + Send + 'static) -> Work {
-        Work::new(one_of("/read", READS_MAX), 0, run)
-    }
-
-    /// Hashing may take minutes, so it has lanes of its own.
-    fn hash(run: impl FnOnce(&Arc<Store>, PendingReply) + Send + 'static) -> Work {
-        Work::new(one_of("/hash", HASHES_MAX), 0, run)
-    }
-}
-
-/// The next of so many lanes. No name begins with a slash, so none of them is that of a file.
-fn one_of(prefix: &str, count: u64) -> String {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!("{prefix}-{}", NEXT.fetch_add(1, Ordering::Relaxed) % count)
+    work.queue(store, reply.later());
 }
 
 type Started = Result<Work, ProviderError>;
@@ -112,11 +54,6 @@ fn owner(caller: Caller<'_>) -> Result<Option<PeerId>, ProviderError> {
         }
         Caller::Local | Caller::Plugin(_) | Caller::Web(_) => Ok(None),
     }
-}
-
-pub(crate) fn name(text: Option<&str>, operation: &'static str) -> Result<FileName, DiskError> {
-    let text = text.filter(|text| !text.is_empty()).ok_or(DiskError::FilenameRequired(operation))?;
-    FileName::try_from(text).map_err(|error| DiskError::Name(operation, error))
 }
 
 fn decode(data: Option<&str>, attachment: &[u8]) -> Result<Option<Vec<u8>>, DiskError> {

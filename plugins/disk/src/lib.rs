@@ -3,7 +3,7 @@
 //! Files lie under their real names in `peer_storage` of the data directory. What else is known of one is an extended
 //! attribute; a file without it belongs to this node's user. The rooms: `config` (its table in plugins.toml), `error`,
 //! `index` (names, owners, limits), `store` (the files), `upload` (what is not finished), `fetch` (what other
-//! peers have), `handler`.
+//! peers have), `work` (lanes), `handler`.
 
 mod config;
 mod error;
@@ -12,6 +12,7 @@ mod handler;
 mod index;
 mod store;
 mod upload;
+mod work;
 
 use config::DiskConfig;
 use potluck_sdk::message::tracker::SESSION_TOPIC;

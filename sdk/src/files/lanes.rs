@@ -40,13 +40,28 @@ impl Lanes {
         bytes: usize,
         work: impl FnOnce() + Send + 'static,
     ) -> Result<(), LanesFull> {
+        self.run_with(host, name, bytes, (), |()| work()).map_err(|((), full)| full)
+    }
+
+    /// As [`Lanes::run`], for work on a value, such as a reply, that is given back when there is no room.
+    ///
+    /// # Errors
+    /// As [`Lanes::run`].
+    pub fn run_with<T: Send + 'static>(
+        &self,
+        host: Host,
+        name: &str,
+        bytes: usize,
+        value: T,
+        work: impl FnOnce(T) + Send + 'static,
+    ) -> Result<(), (T, LanesFull)> {
         let mut state = self.0.lock();
         if state.count >= WORK_MAX || (state.bytes > 0 && state.bytes + bytes > BYTES_MAX) {
-            return Err(LanesFull);
+            return Err((value, LanesFull));
         }
         state.count += 1;
         state.bytes += bytes;
-        let work: (usize, Work) = (bytes, Box::new(work));
+        let work: (usize, Work) = (bytes, Box::new(move || work(value)));
         if let Some(lane) = state.lanes.get_mut(name) {
             lane.push_back(work);
             return Ok(());
