@@ -1,5 +1,6 @@
 //! Shared files that are found through the tracker and fetched from several peers at once.
 
+use crate::files::content;
 use potluck_tests::*;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -8,18 +9,6 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 const NAME: &str = "data/set.bin";
-
-/// Bytes that no block boundary makes special.
-fn content(length: usize) -> Vec<u8> {
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let next = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 32) as u8
-    };
-    std::iter::repeat_with(next).take(length).collect()
-}
 
 fn cluster(count: usize) -> Cluster {
     Cluster::start_with(count, |_, builder| builder.plugin("disk", ""))

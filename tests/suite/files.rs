@@ -12,7 +12,7 @@ fn node_with(lines: &str) -> TestNode {
 }
 
 /// Bytes that no compression and no block boundary makes special.
-fn content(length: usize) -> Vec<u8> {
+pub(crate) fn content(length: usize) -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let next = move || {
         state ^= state << 13;
