@@ -172,6 +172,15 @@ impl Harness {
     /// `ERROR` arrives as an error; without a script the answer is `no_provider`. The function runs inside the
     /// provider's call, so that a provider which holds a lock meanwhile is found out.
     pub fn answer(&self, message_type: &str, script: impl Fn(&Value) -> Value + Send + Sync + 'static) {
+        self.host.set_script(message_type, move |message| (script(message), Vec::new()));
+    }
+
+    /// As [`Harness::answer`], for answers with raw bytes behind them.
+    pub fn answer_with_attachment(
+        &self,
+        message_type: &str,
+        script: impl Fn(&Value) -> (Value, Vec<u8>) + Send + Sync + 'static,
+    ) {
         self.host.set_script(message_type, script);
     }
 

@@ -1,5 +1,6 @@
 //! Owned files through the command line: kept by others, read by nobody else, there again after restarts and moves.
 
+use crate::storage_kills::random::{Content, Random, sha256};
 use potluck_tests::*;
 use serde_json::{Value, json};
 use std::fs;
@@ -197,4 +198,207 @@ fn the_owner_on_a_new_machine_has_its_files_again_by_the_recovery_key() {
         new.cli(["owned"]).success().stdout.contains("private thesis.txt")
     });
     assert_eq!(download(&new, "private thesis.txt"), fs::read(&path).unwrap());
+}
+
+/// Uploads in one piece; the answer when it is stored.
+fn put(node: &TestNode, upload: &str, name: &str, bytes: &[u8]) -> Value {
+    let message = json!({
+        "type": "UPLOAD_OWNED_FILE", "filename": name, "upload": upload, "final": true, "size": bytes.len(),
+        "sha256": sha256(bytes),
+    });
+    node.call_with(message, bytes).value()
+}
+
+/// A piece of a file, decrypted, and what the node says of it.
+fn piece(node: &TestNode, name: &str, offset: u64, length: u64) -> (Value, Vec<u8>) {
+    let message = json!({
+        "type": "DOWNLOAD_OWNED_FILE", "filename": name, "offset": offset, "length": length, "encoding": "raw",
+    });
+    let frame = node.call_with(message, b"");
+    (frame.value(), frame.attachment)
+}
+
+#[test]
+fn files_of_all_sizes_at_the_edges_of_blocks_come_back_from_any_place() {
+    const CHUNK: usize = 64 << 10;
+    const BLOCK: usize = 1 << 20;
+    let pool = pool(2);
+    let owner = &pool.peers[0];
+    let mut random = Random::new(5);
+    for length in
+        [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 3 * BLOCK, 3 * BLOCK + 12_345]
+    {
+        let name = format!("{length} bytes");
+        let bytes = Content::new(length as u64, length).bytes();
+        let stored = put(owner, &format!("u{length}"), &name, &bytes);
+        assert_eq!((&stored["complete"], &stored["received_bytes"]), (&json!(true), &json!(length)), "{stored}");
+        let listed = owner.call(json!({"type": "LIST_OWNED_FILES", "filename": name}));
+        assert_eq!(listed["owned_files"][0]["sha256"], sha256(&bytes));
+        let edges =
+            [0, 1, CHUNK - 1, CHUNK, BLOCK - 1, BLOCK, length / 2, length.saturating_sub(1), length, length + 1];
+        let mut places: Vec<(u64, u64)> = edges.iter().map(|offset| (*offset as u64, 3)).collect();
+        places.extend((0..30).map(|_| (random.below(length as u64 + 2), random.below(3 * CHUNK as u64))));
+        places.extend([(0, u64::MAX), (u64::MAX, 5), (1, 0), (length as u64 / CHUNK as u64 * CHUNK as u64, u64::MAX)]);
+        for (offset, wanted) in places {
+            let (head, got) = piece(owner, &name, offset, wanted);
+            assert_eq!((&head["found"], &head["size"]), (&json!(true), &json!(length)), "{length} at {offset}: {head}");
+            let begin = usize::try_from(offset).unwrap_or(usize::MAX).min(length);
+            let end = begin.saturating_add(usize::try_from(wanted).unwrap_or(usize::MAX)).min(length);
+            assert!(got == bytes[begin..end], "{wanted} bytes at {offset} of {length}: {} came", got.len());
+        }
+    }
+}
+
+#[test]
+fn a_file_goes_in_through_standard_input_and_out_through_standard_output() {
+    let pool = pool(2);
+    let owner = &pool.peers[0];
+    for (name, text) in [("empty", String::new()), ("long", "a line of it\n".repeat(300_000))] {
+        owner.cli_with_input(["upload", "-", "--name", name], &text).success();
+        let out = owner.cli(["download", name, "--save", "-"]).success();
+        assert!(out.stdout == text, "{} bytes of {}", out.stdout.len(), text.len());
+    }
+    let status = owner.cli(["files", "status"]).success();
+    assert!(status.stdout.contains("long") && status.stdout.contains("empty"), "{}", status.stdout);
+    assert!(owner.cli(["owned"]).success().stdout.contains("1 of 1"));
+}
+
+#[test]
+fn a_small_file_that_nobody_could_take_is_stored_by_the_same_command() {
+    let pool = pool(1);
+    let path = source(&pool.peers[0], 100);
+    let refused = pool.peers[0].cli(["upload", path.to_str().unwrap()]);
+    assert!(refused.status != 0 && refused.stderr.contains("other peers"), "{}", refused.stderr);
+    let missing = pool.peers[0].cli(["upload", path.to_str().unwrap(), "--to", "192.0.2.7:9000"]);
+    assert!(missing.status != 0 && missing.stderr.contains("potluck peers"), "{}", missing.stderr);
+    let own = pool.peers[0].peer_id().to_owned();
+    let own = pool.peers[0].cli(["upload", path.to_str().unwrap(), "--to", own.as_str()]);
+    assert!(own.status != 0 && own.stderr.contains("name another"), "{}", own.stderr);
+    let other = TestNode::peer().plugin("owned-files", "").start();
+    join_as(&other, &pool.token(json!({})), "other");
+    wait_for("the other node to be known", || {
+        let list = pool.peers[0].call(json!({"type": "LIST_PEERS"}));
+        list["peers"].as_array().is_some_and(|peers| peers.iter().any(|peer| peer["peer_id"] == other.peer_id()))
+    });
+    upload(&pool.peers[0], &path, &[&other]);
+    assert_eq!(download(&pool.peers[0], "private thesis.txt"), fs::read(&path).unwrap());
+}
+
+#[test]
+fn versions_that_are_uploaded_and_deleted_at_once_end_as_one_of_them() {
+    let pool = pool(3);
+    let owner = &pool.peers[0];
+    std::thread::scope(|scope| {
+        for client in 0..4_u64 {
+            scope.spawn(move || {
+                for round in 0..6_u64 {
+                    let number = client * 10 + round;
+                    if number % 5 == 4 {
+                        owner.call(json!({"type": "DELETE_OWNED_FILE", "filename": "one"}));
+                    } else {
+                        let bytes = Content::new(number, 100_000).bytes();
+                        let reply = put(owner, &format!("u{number}"), "one", &bytes);
+                        assert!(
+                            reply["complete"] == true || reply["code"] == "superseded" || reply["code"] == "aborted",
+                            "{reply}"
+                        );
+                    }
+                    let (head, bytes) = piece(owner, "one", 0, u64::MAX);
+                    let is_one =
+                        head["found"] == false || Content::is_whole(&bytes) && head["sha256"] == sha256(&bytes);
+                    assert!(is_one || head["type"] == "ERROR", "{head}");
+                }
+            });
+        }
+    });
+    let bytes = Content::new(99, 100_000).bytes();
+    assert_eq!(put(owner, "last", "one", &bytes)["complete"], true);
+    assert!(piece(owner, "one", 0, u64::MAX).1 == bytes);
+    assert_eq!(owner.call(json!({"type": "DELETE_OWNED_FILE", "filename": "one"}))["deleted"], true);
+    for holder in &pool.peers[1..] {
+        wait_for("nothing to be left with a holder", || kept(holder).is_empty());
+    }
+}
+
+#[test]
+fn names_that_lead_elsewhere_are_refused_in_every_message() {
+    let tracker = TestNode::tracker().plugin("tracker", "");
+    let pool = Cluster::start_under(tracker, 2, |_, builder| builder.plugin("owned-files", "").plugin("disk", ""));
+    let (owner, holder) = (&pool.peers[0], pool.peers[1].peer_id());
+    let long = "x".repeat(2000);
+    let names = [
+        "..",
+        "../a",
+        "a/../../b",
+        "/etc/passwd",
+        "a\0b",
+        "a//b",
+        "./a",
+        "a\\b",
+        "COM1",
+        "x/nul.txt",
+        " a",
+        "a.",
+        "e\u{301}",
+        "a\u{202e}b",
+        "a\u{200b}b",
+        "a／b",
+        "‥",
+        ".potluck-x",
+        &long,
+    ];
+    for name in names {
+        for message in [
+            json!({"type": "UPLOAD_OWNED_FILE", "upload": "u", "final": true, "data": "eA=="}),
+            json!({"type": "DOWNLOAD_OWNED_FILE"}),
+            json!({"type": "DELETE_OWNED_FILE"}),
+            json!({"type": "LIST_OWNED_FILES"}),
+            json!({"type": "REPAIR_OWNED_FILES"}),
+            json!({"type": "UPLOAD_TO_PEER", "data": "eA==", "to": holder}),
+            json!({"type": "GET_OWNED_FILE", "to": holder}),
+            json!({"type": "DELETE_OWNED_FILE", "requester_port": owner.port(), "to": holder}),
+            json!({"type": "REGISTER_FILE", "port": owner.port(), "to": "tracker"}),
+            json!({"type": "REGISTER_FILE", "files": [{"filename": name, "size": 1}], "to": "tracker"}),
+            json!({"type": "FIND_FILE", "to": "tracker"}),
+            json!({"type": "FIND_OWNED_FILE", "to": "tracker"}),
+            json!({
+                "type": "REGISTER_OWNED_FILE", "owner_ip": "127.0.0.1", "owner_port": owner.port(), "storage_ip": "127.0.0.1",
+                "storage_port": 1, "to": "tracker",
+            }),
+            json!({"type": "FETCH_FILE"}),
+        ] {
+            let reply = owner.call(with(message.clone(), json!({"filename": name})));
+            let refused = reply["type"] == "ERROR" || reply["status"] == "ERROR" || reply["found"] == false;
+            assert!(refused, "{message} {name:?}: {reply}");
+        }
+    }
+    assert!(kept(owner).is_empty());
+    for file in kept(&pool.peers[1]) {
+        let name = file.file_name().unwrap().to_str().unwrap();
+        let digits = name.strip_suffix(".named").unwrap_or(name);
+        assert!(digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()), "{}", file.display());
+    }
+    for node in [owner, &pool.peers[1]] {
+        let outgoing = fs::read_dir(node.data_dir().join("owned_outgoing")).unwrap();
+        assert_eq!(outgoing.count(), 0);
+    }
+}
+
+#[test]
+fn links_in_the_place_of_replicas_are_not_followed() {
+    let pool = pool(2);
+    let path = source(&pool.peers[0], 2 << 20);
+    upload(&pool.peers[0], &path, &[&pool.peers[1]]);
+    let holder = &pool.peers[1];
+    let blob = kept(holder).into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    let victim = holder.folder().join("victim");
+    fs::rename(&blob, &victim).unwrap();
+    let before = fs::read(&victim).unwrap();
+    std::os::unix::fs::symlink(&victim, &blob).unwrap();
+    let (refused, bytes) = piece(&pool.peers[0], "private thesis.txt", 0, 10);
+    assert!(refused["type"] == "ERROR" && bytes.is_empty(), "{refused}");
+    upload(&pool.peers[0], &source(&pool.peers[0], 1 << 20), &[&pool.peers[1]]);
+    pool.peers[0].cli(["delete-owned", "private thesis.txt"]).success();
+    wait_for("nothing to be left with the holder", || kept(holder).is_empty());
+    assert!(fs::read(&victim).unwrap() == before);
 }

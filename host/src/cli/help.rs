@@ -215,7 +215,7 @@ The node takes the file from all peers that have it at once, checks it, and keep
 pub(super) const UPLOAD_HELP: &str = "\
 Examples:
   potluck upload report.pdf --replicas 2
-  potluck upload report.pdf --to 192.0.2.7:9000 --to lab-3
+  potluck upload report.pdf --to 192.0.2.7:9000 --to 192.0.2.8:9000
   tar c folder | potluck upload - --name folder.tar
 
 The node encrypts the file; those that keep it learn neither its name nor its content. What was interrupted goes on where

@@ -78,12 +78,7 @@ impl Spool {
             }
             Err(error) => {
                 tracing::warn!(%error, "a message that is larger than a frame cannot be kept");
-                let code = match error.kind() {
-                    ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "disk_full",
-                    _ => ProviderError::INTERNAL,
-                };
-                let text = format!("the message's data cannot be written to this node's disk: {error}");
-                self.refusal.get_or_insert(ProviderError::new(code, text));
+                self.refusal.get_or_insert(refusal(error.kind()));
                 self.scanner.decoder.mute();
             }
         }
@@ -113,6 +108,20 @@ impl Spool {
     }
 }
 
+/// What the sender learns of a disk that takes nothing. The log has the rest: a path of this machine is nobody else's.
+fn refusal(kind: ErrorKind) -> ProviderError {
+    match kind {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            let text = "the disk is full: the message's data cannot be kept; free some space and send it again";
+            ProviderError::new(ProviderError::LIMIT_REACHED, text)
+        }
+        kind => {
+            let text = format!("the message's data cannot be written to this node's disk: {kind}; see the node's log");
+            ProviderError::new("disk_failed", text)
+        }
+    }
+}
+
 fn create(folder: &Path) -> std::io::Result<NamedTempFile> {
     crate::data_dir::create_private_folder(folder).map_err(std::io::Error::other)?;
     tempfile::Builder::new().prefix("data-").tempfile_in(folder)
@@ -136,5 +145,24 @@ impl Drop for SpooledFile {
         let path = self.path.take();
         // To remove a large file takes its time.
         self.runtime.spawn_blocking(move || drop(path));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_takes_nothing_is_told_of_without_a_path() {
+        for kind in [ErrorKind::StorageFull, ErrorKind::QuotaExceeded] {
+            let refused = refusal(kind);
+            assert_eq!(refused.code, ProviderError::LIMIT_REACHED);
+            assert!(refused.message.starts_with("the disk is full"), "{refused}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let error = create(&folder.path().join("file").join("\0")).unwrap_err();
+        let refused = refusal(error.kind());
+        assert_eq!(refused.code, "disk_failed");
+        assert!(!refused.message.contains('/'), "{refused}");
     }
 }

@@ -2,6 +2,7 @@
 
 use potluck_sdk::ProviderError;
 use potluck_sdk::files::{HashesError, LanesFull, ManifestError, NameError};
+use std::io;
 
 /// Code of the refusal that passes by itself.
 pub(crate) const BUSY: &str = "busy";
@@ -67,10 +68,37 @@ pub(crate) enum OwnedError {
     Peer(ProviderError),
     #[error("{0}")]
     NoHolders(String),
-    #[error("{0} failed: {1}")]
-    Io(&'static str, std::io::Error),
-    #[error("the list of own files cannot be used: {0}")]
+    #[error("{0} failed: {reason}", reason = sentence(.1))]
+    Io(&'static str, io::Error),
+    #[error("the list of own files cannot be used: {reason}", reason = database_sentence(.0))]
     Database(#[from] rusqlite::Error),
+}
+
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+fn sentence(error: &io::Error) -> String {
+    match is_full(error) {
+        true => full(error),
+        false => error.to_string(),
+    }
+}
+
+fn is_database_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+}
+
+fn database_sentence(error: &rusqlite::Error) -> String {
+    match is_database_full(error) {
+        true => full(error),
+        false => error.to_string(),
+    }
+}
+
+fn full(error: impl std::fmt::Display) -> String {
+    format!("the disk is full ({error}); delete files, or give the node a larger disk")
 }
 
 impl From<OwnedError> for ProviderError {
@@ -95,6 +123,8 @@ impl From<OwnedError> for ProviderError {
             NoBlob | NotHere => "not_found",
             Damaged => "damaged",
             NoHolders(_) => "no_holders",
+            Io(_, ref error) if is_full(error) => ProviderError::LIMIT_REACHED,
+            Database(ref error) if is_database_full(error) => ProviderError::LIMIT_REACHED,
             Io(..) | Database(_) => "disk_failed",
         };
         ProviderError::new(code, error.to_string())

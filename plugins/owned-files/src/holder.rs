@@ -44,6 +44,7 @@ pub(crate) struct Holder {
     tracker: Mutex<Option<PeerId>>,
     /// Counts what begins to tell the tracker everything; an older one ends then.
     report_round: AtomicU64,
+    untold: Mutex<report::Untold>,
     replication_count: AtomicUsize,
     named_key: ring::hmac::Key,
     is_stopping: AtomicBool,
@@ -77,6 +78,7 @@ impl Holder {
             parts: Mutex::default(),
             tracker: Mutex::default(),
             report_round: AtomicU64::new(0),
+            untold: Mutex::default(),
             replication_count: AtomicUsize::new(0),
             named_key: ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &host.secret(NAMED_LABEL)),
             is_stopping: AtomicBool::new(false),

@@ -12,7 +12,6 @@ mod list;
 mod remote;
 mod staging;
 mod transfer;
-mod turns;
 mod upload;
 
 use crate::config::OwnedFilesConfig;
@@ -28,12 +27,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use turns::Turns;
 
-/// Files that are brought to holders at a time; each holds some MiB for every holder.
-const TRANSFERS_MAX: usize = 2;
 /// How often uploads that lack holders are tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(60);
+/// How soon after an upload has begun the unfinished ones are looked through, at the earliest.
+const TIDY_INTERVAL_MIN: Duration = Duration::from_secs(60);
 
 /// The owner's side of the provider.
 pub(crate) struct Owner {
@@ -50,12 +48,15 @@ pub(crate) struct Owner {
     checked: Mutex<HashSet<String>>,
     /// Held while an upload gets its revision.
     sealing: Mutex<()>,
-    /// Uploads that are being brought to holders, by their keys; true for those that are to end.
+    /// Uploads that are being brought to holders, or wait for that, by their keys; true for those that are to end.
     active: Mutex<HashMap<String, Arc<AtomicBool>>>,
     /// Files that are being read.
     open: Mutex<Vec<Open>>,
-    transfers: Turns,
+    /// Tags of the names that are read just now, unless there has been another version since.
+    reading: Mutex<HashSet<String>>,
+    is_going_on: AtomicBool,
     is_retrying: AtomicBool,
+    is_tidying: AtomicBool,
     is_stopping: AtomicBool,
 }
 
@@ -71,7 +72,7 @@ impl Owner {
             id: node.peer_id,
             config: config.clone(),
             keys: Keys::new(host)?,
-            database: Database::open(&node.node_dir)?,
+            database: Database::open(host, &node.node_dir, node.peer_id)?,
             staging: Staging::open(&node.node_dir).map_err(failed)?,
             lanes: Lanes::default(),
             growing: Mutex::default(),
@@ -79,12 +80,17 @@ impl Owner {
             sealing: Mutex::default(),
             active: Mutex::default(),
             open: Mutex::default(),
-            transfers: Turns::new(TRANSFERS_MAX),
+            reading: Mutex::default(),
+            is_going_on: AtomicBool::new(false),
             is_retrying: AtomicBool::new(false),
+            is_tidying: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
         };
-        upload::forget_old(&owner).map_err(failed)?;
-        Ok(Arc::new(owner))
+        let owner = Arc::new(owner);
+        if upload::forget_old(&owner).map_err(failed)? > 0 {
+            owner.tidy_later();
+        }
+        Ok(owner)
     }
 
     /// The node has met the tracker: both tell each other what they know, and uploads that were left are gone on with.
@@ -104,14 +110,16 @@ impl Owner {
         self.database.file_count().unwrap_or(0)
     }
 
-    /// Goes on with the uploads that were left, and again later while some remain: there may be other peers then.
+    /// Goes on with the uploads that were left.
     fn go_on(self: &Arc<Owner>) {
-        match upload::go_on(self) {
-            Ok(0) => return,
-            Ok(_) => {}
-            Err(error) => self.host.log(Level::Warn, &format!("owned files: uploads cannot be gone on with: {error}")),
+        if let Err(error) = upload::go_on(self) {
+            self.host.log(Level::Warn, &format!("owned files: uploads cannot be gone on with: {error}"));
         }
-        // One timer is enough; another session may have set it.
+    }
+
+    /// Some uploads lack holders: there may be other peers later.
+    fn retry_later(self: &Arc<Owner>) {
+        // One timer is enough.
         if self.is_retrying.swap(true, Ordering::Relaxed) {
             return;
         }
@@ -123,7 +131,42 @@ impl Owner {
         });
     }
 
-    /// Ends an upload if it is being brought to holders just now.
+    /// Has uploads forgotten that nobody goes on with, while there are any.
+    fn tidy_later(self: &Arc<Owner>) {
+        if self.is_tidying.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let owner = Arc::clone(self);
+        let wait = Duration::from_secs(self.config.unfinished_seconds).max(TIDY_INTERVAL_MIN);
+        self.host.run_after(wait, move || {
+            owner.is_tidying.store(false, Ordering::Relaxed);
+            let again = Arc::clone(&owner);
+            let tidy = move || match upload::forget_old(&again) {
+                Ok(0) => {}
+                Ok(_) => again.tidy_later(),
+                Err(error) => {
+                    again.host.log(Level::Warn, &format!("owned files: old uploads cannot be removed: {error}"));
+                    again.tidy_later();
+                }
+            };
+            let _ = owner.lanes.run(owner.host, "/session", 0, tidy);
+        });
+    }
+
+    /// Notes that an upload waits to be brought to holders; returns whether somebody has it brought already.
+    fn note_active(&self, key: &str) -> bool {
+        let mut active = self.active.lock();
+        match active.get(key) {
+            // One that is to end is of an earlier time.
+            Some(is_to_end) if !is_to_end.load(Ordering::Relaxed) => true,
+            _ => {
+                active.insert(key.to_owned(), Arc::default());
+                false
+            }
+        }
+    }
+
+    /// Ends an upload that is being brought to holders, or waits for that.
     fn end_upload(&self, key: &str) {
         if let Some(is_to_end) = self.active.lock().get(key) {
             is_to_end.store(true, Ordering::Relaxed);

@@ -73,8 +73,13 @@ fn with(message: Value, manifest: &Value) -> Value {
 
 impl Version {
     fn offer(&self, node: &Harness) -> Result<Value, ProviderError> {
+        self.offer_by(node, &self.owner.to_string())
+    }
+
+    /// Somebody else brings it.
+    fn offer_by(&self, node: &Harness, member: &str) -> Result<Value, ProviderError> {
         let message = with(json!({"type": "UPLOAD_TO_PEER"}), &self.manifest);
-        node.message(message).caller(Caller::Member(OTHER)).attachment(&self.hashes).call()
+        node.message(message).caller(Caller::Member(member)).attachment(&self.hashes).call()
     }
 
     fn block(&self, number: usize) -> &[u8] {
@@ -116,8 +121,12 @@ fn node_with(config: Value) -> Harness {
 }
 
 fn scripted(node: Harness) -> Harness {
-    node.answer("REPORT_OWNED_FILES", |_| json!({"type": "STATUS", "status": "OK", "updated_count": 1}));
+    takes_reports(&node);
     node
+}
+
+fn takes_reports(node: &Harness) {
+    node.answer("REPORT_OWNED_FILES", |_| json!({"type": "STATUS", "status": "OK", "updated_count": 1}));
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -522,12 +531,12 @@ fn a_replica_is_brought_to_another_peer_when_the_tracker_says_so() {
 fn the_originals_form_stores_for_the_proven_caller_under_no_readable_name() {
     let node = node_with(json!({"owner_bytes_max": 8}));
     let ask = |node: &Harness, kind: &str, caller: &str, data: Value| {
-        let message = json!({"type": kind, "filename": "../secret plan.txt", "data": data, "requester_port": 9001,
+        let message = json!({"type": kind, "filename": "plans/secret plan.txt", "data": data, "requester_port": 9001,
             "owner_ip": "10.0.0.1", "owner_port": 9001, "requester_id": OTHER});
         node.message(message).caller(Caller::Member(caller)).call()
     };
     let stored = ask(&node, "UPLOAD_TO_PEER", TRACKER, json!("aGVsbG8=")).unwrap();
-    assert_eq!((&stored["filename"], &stored["size"]), (&json!("../secret plan.txt"), &json!(5)));
+    assert_eq!((&stored["filename"], &stored["size"]), (&json!("plans/secret plan.txt"), &json!(5)));
     let node = reopened(&node, json!({"owner_bytes_max": 8}));
     let got = ask(&node, "GET_OWNED_FILE", TRACKER, Value::Null).unwrap();
     assert_eq!((&got["data"], &got["found"], &got["size"]), (&json!("aGVsbG8="), &json!(true), &json!(5)));
@@ -595,4 +604,94 @@ fn blocks_that_come_in_any_order_twice_and_at_once_make_a_whole() {
         assert_eq!(version.offer(&node).unwrap()["complete"], true);
         assert_eq!(std::fs::read(version.path(&node, "")).unwrap(), version.bytes);
     }
+}
+
+fn reports(node: &Harness) -> Vec<Value> {
+    let sent = node.sent();
+    let sent = sent.iter().map(|sent| serde_json::from_str::<Value>(&sent.json).unwrap());
+    sent.filter(|message| message["type"] == "REPORT_OWNED_FILES").collect()
+}
+
+#[test]
+fn a_report_that_the_tracker_did_not_take_is_sent_again() {
+    let node = node_with(json!({"scrub_seconds": 0}));
+    let version = Owner::new(1).version(1, 1, 9);
+    version.store(&node);
+    node.answer("REPORT_OWNED_FILES", |_| json!({"type": "ERROR", "code": "busy", "error": "too much to do"}));
+    node.emit("tracker.session", json!({"peer_id": TRACKER}));
+    for (count, seconds) in [(1, 60), (2, 120)] {
+        node.wait_until("it has failed", || reports(&node).len() == count && node.timers() == 1);
+        node.advance(Duration::from_secs(seconds - 1));
+        assert_eq!(node.timers(), 1);
+        node.advance(Duration::from_secs(1));
+    }
+    node.wait_until("it has failed", || reports(&node).len() == 3 && node.timers() == 1);
+    takes_reports(&node);
+    node.advance(Duration::from_secs(240));
+    node.wait_until("it is taken", || reports(&node).len() == 4);
+    let all = reports(&node);
+    assert!(all.iter().all(|report| report["replicas"][0]["manifest"] == version.manifest["manifest"]), "{all:?}");
+    assert_eq!(node.timers(), 0);
+    // What is found damaged meanwhile is told again as well.
+    node.answer("REPORT_OWNED_FILES", |_| json!({"type": "ERROR", "code": "busy", "error": "too much to do"}));
+    flip(&version.path(&node, ""), 1);
+    assert_eq!(version.get_as_owner(&node, 0), Err("damaged".to_owned()));
+    node.wait_until("that has failed", || reports(&node).len() == 5 && node.timers() == 1);
+    takes_reports(&node);
+    node.advance(Duration::from_secs(480));
+    node.wait_until("that is taken", || reports(&node).len() == 6);
+    assert_eq!(reports(&node)[5]["replicas"][0]["damaged"], true);
+}
+
+#[test]
+fn a_member_cannot_reserve_the_room_for_parts_of_made_up_owners() {
+    let node = node_with(json!({"capacity_bytes": 400, "owner_bytes_max": 200}));
+    // One large part is what a repair may need.
+    let large = Owner::new(1).version(1, 1, 150);
+    large.offer_by(&node, OTHER).unwrap();
+    assert_eq!(code(Owner::new(2).version(2, 1, 1).offer_by(&node, OTHER)), "limit_reached");
+    // It may go on with that, and then begin as many small ones as it wants, up to a number.
+    large.offer_by(&node, OTHER).unwrap();
+    large.send(&node, 0).unwrap();
+    for seed in 3..35 {
+        Owner::new(seed).version(seed, 1, 1).offer_by(&node, OTHER).unwrap();
+    }
+    let one_more = Owner::new(99).version(99, 1, 1);
+    assert_eq!(code(one_more.offer_by(&node, OTHER)), "limit_reached");
+    // Others are not hindered, and an owner brings its own.
+    one_more.offer(&node).unwrap();
+    Owner::new(98).version(98, 1, 1).offer_by(&node, TRACKER).unwrap();
+}
+
+#[test]
+fn a_deletion_that_the_disk_refuses_is_not_forgotten() {
+    let node = node_with(json!({}));
+    let owner = Owner::new(1);
+    let version = owner.version(1, 1, 9);
+    version.store(&node);
+    let (path, later) = (version.path(&node, ""), owner.sign(1, 2, Value::Null));
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    let refused = delete(&node, OTHER, &version.blob, &later);
+    assert_ne!(code(refused), "forbidden");
+    assert_eq!(holder(&node, "stored_bytes"), 9);
+    std::fs::remove_dir(&path).unwrap();
+    assert_eq!(delete(&node, OTHER, &version.blob, &later), Ok(true));
+    assert_eq!(holder(&node, "stored_bytes"), 0);
+}
+
+#[test]
+fn an_owner_of_whom_nothing_is_left_leaves_no_folder() {
+    let node = node_with(json!({"unfinished_seconds": 0}));
+    let owner = Owner::new(1);
+    let message = json!({"type": "UPLOAD_TO_PEER", "filename": "a", "data": "AAAA"});
+    let own = owner.id();
+    node.message(message).caller(Caller::Member(&own)).call().unwrap();
+    let folder = node.data_dir().join("owned_storage").join(&own);
+    assert!(folder.exists());
+    let message = json!({"type": "DELETE_OWNED_FILE", "filename": "a", "requester_id": own});
+    node.message(message).caller(Caller::Member(&own)).call().unwrap();
+    assert!(!folder.exists());
+    owner.version(1, 1, 9).store(&node);
+    assert!(folder.exists());
 }

@@ -1,7 +1,7 @@
 //! What can go wrong, and the codes that programs see.
 
 use potluck_sdk::ProviderError;
-use potluck_sdk::files::NAME_BYTES_MAX;
+use potluck_sdk::files::NameError;
 use potluck_sdk::message::disk::REGISTERED_FILES_MAX;
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,8 +20,8 @@ pub(crate) enum TrackerError {
     PortMissing,
     #[error("Filename required")]
     FilenameRequired,
-    #[error("a filename has {NAME_BYTES_MAX} bytes at most")]
-    FilenameTooLong,
+    #[error("Invalid filename: {0}")]
+    Name(NameError),
     #[error("a message names {REGISTERED_FILES_MAX} files at most; send several")]
     FilesAtOnce,
     #[error("sha256 must be 64 hexadecimal digits in lower case")]
@@ -46,8 +46,10 @@ impl From<TrackerError> for ProviderError {
     fn from(error: TrackerError) -> ProviderError {
         use TrackerError::*;
         let code = match error {
-            PortRequired(_) | PortMissing | Address | Load(_) | FilenameRequired | FilenameTooLong | FilesAtOnce
-            | Sha256 => ProviderError::INVALID_MESSAGE,
+            Name(_) => "invalid_name",
+            PortRequired(_) | PortMissing | Address | Load(_) | FilenameRequired | FilesAtOnce | Sha256 => {
+                ProviderError::INVALID_MESSAGE
+            }
             NotYourself | AddressTaken => ProviderError::FORBIDDEN,
             PeerNotFound | NotRegistered => "peer_not_found",
             NoPeers => "no_peers",

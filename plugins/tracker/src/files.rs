@@ -9,7 +9,7 @@ mod tests;
 
 use crate::directory::PeerKey;
 use crate::error::TrackerError;
-use potluck_sdk::files::{NAME_BYTES_MAX, from_hex};
+use potluck_sdk::files::{FileName, from_hex};
 use potluck_sdk::message::disk::{REGISTERED_FILES_MAX, RegisterFile, RegisteredFile, UnregisterFile};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -57,11 +57,12 @@ pub(crate) fn unregistered<'a>(message: &'a UnregisterFile<'a>) -> Result<Vec<&'
 
 /// A name as it may stand in a message. Which names a file may have is the business of its holders.
 pub(crate) fn checked_name(name: &str) -> Result<&str, TrackerError> {
-    match name.len() {
-        0 => Err(TrackerError::FilenameRequired),
-        1..=NAME_BYTES_MAX => Ok(name),
-        _ => Err(TrackerError::FilenameTooLong),
+    if name.is_empty() {
+        return Err(TrackerError::FilenameRequired);
     }
+    // Nothing is opened by it here, but somebody may where it is told.
+    FileName::try_from(name).map_err(TrackerError::Name)?;
+    Ok(name)
 }
 
 fn checked_count(count: usize) -> Result<(), TrackerError> {

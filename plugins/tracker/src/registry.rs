@@ -62,6 +62,7 @@ pub(crate) struct Registry {
     /// Whether somebody waits to fetch block hashes.
     fetch_waits: AtomicBool,
     fetching: Mutex<()>,
+    unproven: Mutex<audit::Unproven>,
     /// Files whose replicas are being made anew.
     being_mended: Mutex<HashSet<i64>>,
     /// One of them is not any more.
@@ -149,6 +150,7 @@ impl Registry {
                 round_armed: AtomicBool::new(false),
                 fetch_waits: AtomicBool::new(false),
                 fetching: Mutex::default(),
+                unproven: Mutex::default(),
                 being_mended: Mutex::default(),
                 is_mended: Condvar::new(),
                 mending: Lanes::default(),

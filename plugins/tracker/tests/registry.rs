@@ -32,6 +32,7 @@ fn member(seed: u8) -> Member {
 /// One version of a file.
 struct Version {
     signed: Value,
+    content: Vec<u8>,
     hashes: Vec<u8>,
     blob: String,
 }
@@ -71,7 +72,7 @@ impl Member {
             root: to_hex(&hashes.root()),
         };
         let signed = self.sign(&self.manifest(tag, revision, Some(blob), replicas));
-        Version { signed, hashes: hashes.to_bytes(), blob: id }
+        Version { signed, content, hashes: hashes.to_bytes(), blob: id }
     }
 
     fn tombstone(&self, tag: u8, revision: u64) -> Value {
@@ -206,7 +207,7 @@ fn a_file_is_registered_found_listed_and_deleted_by_its_owner() {
     assert!(owner.lists(&node, "", 10)["owned_files"].as_array().unwrap().is_empty());
     node.wait_until("the holder is told", || sent(&node, "DELETE_OWNED_FILE").len() == 1);
     let told = &sent(&node, "DELETE_OWNED_FILE")[0];
-    assert_eq!((&told["to"], &told["blob"]), (&json!("10.0.0.2:9002"), &json!(version.blob)));
+    assert_eq!((&told["to"], &told["blob"]), (&json!(format!("{}@10.0.0.2:9002", holder.text)), &json!(version.blob)));
     assert_eq!(told["manifest"], owner.tombstone(7, 2)["manifest"]);
     // Whoever asks once more, since the answer was lost, gets the same.
     assert_eq!(owner.deletes(&node, 7, 2).unwrap()["deleted"], true);
@@ -380,6 +381,17 @@ fn a_deletion_reaches_a_holder_that_returns_even_to_another_tracker() {
         sent(&node, "DELETE_OWNED_FILE").len() == 2
     });
     // Then it is done.
+    node.wait_until("it is forgotten", || holders(&owner.deletes(&node, 7, 2).unwrap()).is_empty());
+}
+
+#[test]
+fn a_holder_that_refuses_to_say_that_there_is_nothing_to_delete_has_deleted_it() {
+    let (node, owner, holder) = (tracker(), member(1), member(2));
+    holder.comes(&node, "10.0.0.2", 9002);
+    owner.registers(&node, &owner.version(7, 1), &[&holder]).unwrap();
+    // It does not know this tracker.
+    node.answer("DELETE_OWNED_FILE", |_| json!({"type": "ERROR", "code": "forbidden", "error": "Access denied"}));
+    owner.deletes(&node, 7, 2).unwrap();
     node.wait_until("it is forgotten", || holders(&owner.deletes(&node, 7, 2).unwrap()).is_empty());
 }
 

@@ -3,7 +3,7 @@
 use super::WAIT_LIMIT;
 use super::clock::{ManualClock, Timers};
 use super::job::Job;
-use crate::abi::{ABI_VERSION, Buffer, CallDone, Hook, HostTable, PluginTable, REPLY_ERROR, REPLY_OK, Slice};
+use crate::abi::{ABI_VERSION, CallDone, Hook, HostTable, PluginTable, REPLY_ERROR, REPLY_OK, Slice};
 use crate::envelope::Envelope;
 use crate::{Level, NodeFacts, ProviderError, signature};
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -46,7 +46,8 @@ unsafe impl Send for Live {}
 // SAFETY: as above.
 unsafe impl Sync for Live {}
 
-type Script = Arc<dyn Fn(&Value) -> Value + Send + Sync>;
+/// The answer, and the raw bytes behind it.
+type Script = Arc<dyn Fn(&Value) -> (Value, Vec<u8>) + Send + Sync>;
 
 /// While code of the provider runs, no lock is held but `live` (for reading). `collected` may be held when `live` is
 /// read, never when it is written.
@@ -179,7 +180,11 @@ impl FakeHost {
         self.timers.lock().count()
     }
 
-    pub(super) fn set_script(&self, message_type: &str, script: impl Fn(&Value) -> Value + Send + Sync + 'static) {
+    pub(super) fn set_script(
+        &self,
+        message_type: &str,
+        script: impl Fn(&Value) -> (Value, Vec<u8>) + Send + Sync + 'static,
+    ) {
         self.scripts.lock().insert(message_type.to_owned(), Arc::new(script));
     }
 
@@ -222,7 +227,7 @@ impl FakeHost {
     }
 
     /// The scripted answer to a message of the provider's.
-    fn answer_to(&self, json: &str) -> Result<Vec<u8>, ProviderError> {
+    fn answer_to(&self, json: &str) -> Result<(Vec<u8>, Vec<u8>), ProviderError> {
         let envelope = Envelope::scan(json).map_err(|error| ProviderError::invalid(error.to_string()))?;
         let script = self.scripts.lock().get(envelope.message_type).cloned();
         let Some(script) = script else {
@@ -230,9 +235,12 @@ impl FakeHost {
             return Err(ProviderError::new(ProviderError::NO_PROVIDER, text));
         };
         let message = serde_json::from_str(json).map_err(|error| ProviderError::invalid(error.to_string()))?;
-        let answer = script(&message);
+        let (answer, attachment) = script(&message);
         let text = answer.to_string();
-        if answer["type"] == "ERROR" { Err(ProviderError::from_json(&text)) } else { Ok(text.into_bytes()) }
+        if answer["type"] == "ERROR" {
+            return Err(ProviderError::from_json(&text));
+        }
+        Ok((text.into_bytes(), attachment))
     }
 }
 
@@ -253,12 +261,12 @@ unsafe extern "C" fn call(context: *mut c_void, json: Slice, attachment: Slice, 
     // SAFETY: the plugin passes the context of its table, and slices that live until this function returns.
     let (host, json, attachment) = unsafe { (fake_host(context), json.text(), attachment.bytes()) };
     host.collect(|all| all.sent.push(SentMessage { json: json.to_owned(), attachment: attachment.to_vec() }));
-    let (reply, json) = match host.answer_to(json) {
-        Ok(json) => (REPLY_OK, json),
-        Err(error) => (REPLY_ERROR, error.to_json()),
+    let (reply, json, attachment) = match host.answer_to(json) {
+        Ok((json, attachment)) => (REPLY_OK, json, attachment),
+        Err(error) => (REPLY_ERROR, error.to_json(), Vec::new()),
     };
     // SAFETY: `done` is called once.
-    unsafe { (done.done)(done.context, reply, json.into(), Buffer::EMPTY) }
+    unsafe { (done.done)(done.context, reply, json.into(), attachment.into()) }
 }
 
 unsafe extern "C" fn publish(context: *mut c_void, topic: Slice, json: Slice) {

@@ -104,7 +104,8 @@ impl Provider for Probe {
             "ASK" => {
                 let later = reply.later();
                 self.host.call_with(r#"{"type":"QUESTION","n":1}"#, b"raw", move |result| match result {
-                    Ok(response) => later.send_json(response.json.into_bytes()),
+                    Ok(response) if response.attachment.is_empty() => later.send_json(response.json.into_bytes()),
+                    Ok(response) => later.send_with_attachment(response.json.into_bytes(), response.attachment),
                     Err(error) => later.error(&error),
                 });
             }
@@ -243,6 +244,8 @@ fn messages_of_the_provider_meet_the_script() {
     assert_eq!(code(node.call(json!({"type": "ASK"}))), "busy");
     assert_eq!(node.sent().len(), 3);
     assert_eq!(node.sent()[0].attachment, b"raw");
+    node.answer_with_attachment("QUESTION", |_| (json!({"type": "ANSWER"}), b"bytes".to_vec()));
+    assert_eq!(node.begin(json!({"type": "ASK"})).wait_response().unwrap().attachment, b"bytes");
 }
 
 #[test]

@@ -18,6 +18,9 @@ pub(crate) const RENAME: u32 = 32;
 pub(crate) const REMOVE: u32 = 64;
 pub(crate) const SET_ATTRIBUTE: u32 = 128;
 pub(crate) const READ: u32 = 256;
+// Of programs that name files by their whole path.
+pub(crate) const OPEN_BY_PATH: u32 = 512;
+pub(crate) const CHANGE_BY_PATH: u32 = 1024;
 pub(crate) const CHANGES: u32 = WRITE | SYNC | OPEN | MAKE_FOLDER | RENAME | SET_ATTRIBUTE;
 pub(crate) const ALL: u32 = CHANGES | TRUNCATE | REMOVE | READ;
 

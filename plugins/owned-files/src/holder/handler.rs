@@ -105,8 +105,9 @@ fn upload_to_peer(holder: &Holder, request: Request<'_>) -> Started {
         let manifest = check(signed)?;
         let lane = FileKey::of(&manifest)?.lane();
         let hashes = request.attachment.to_vec();
+        let bringer = holder.proven_owner(request.caller);
         return Ok(Work::new(lane, hashes.len(), move |holder, reply| {
-            send(reply, upload::begin(holder, &manifest, &hashes));
+            send(reply, upload::begin(holder, &manifest, &hashes, bringer));
         }));
     }
     if message.blob.is_some() {

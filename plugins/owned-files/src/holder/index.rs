@@ -10,6 +10,10 @@ use std::collections::{HashMap, VecDeque};
 
 /// Deletions that are remembered of one owner's files.
 const DELETIONS_MAX: usize = 1000;
+/// Replicas of others' files that one member may have begun to bring, and the part of the capacity that all but one of
+/// them may need together. Anybody can make up owners and sign for them.
+const BROUGHT_MAX: usize = 32;
+const BROUGHT_SHARE: u64 = 4;
 
 /// A blob's random id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,6 +69,8 @@ pub(crate) struct Replica {
     pub(crate) size: u64,
     pub(crate) root: [u8; 32],
     pub(crate) state: State,
+    /// Who brings a part of somebody else's file; not known after a restart.
+    pub(crate) brought_by: Option<PeerId>,
     /// When something was last done with a part.
     pub(crate) touched_unix_seconds: u64,
 }
@@ -87,6 +93,7 @@ impl Wanted {
             size: blob.size,
             root,
             state: State::Part,
+            brought_by: None,
             touched_unix_seconds: 0,
         };
         Ok(Some(Wanted { blob: BlobId::parse(&blob.id)?, replica }))
@@ -187,6 +194,7 @@ impl Index {
             None => {}
         }
         self.make_room(config, replica.file.owner, replica.size)?;
+        self.check_brought(config, replica)?;
         self.insert(*blob, *replica);
         Ok(Admission::New)
     }
@@ -212,6 +220,26 @@ impl Index {
             if used.saturating_sub(old).saturating_add(size) > bytes {
                 return Err(OwnedError::Quota { bytes, key });
             }
+        }
+        Ok(())
+    }
+
+    /// Checks what a member has begun to bring of others' files.
+    fn check_brought(&self, config: &OwnedFilesConfig, replica: &Replica) -> Result<(), OwnedError> {
+        if replica.brought_by.is_none() {
+            return Ok(());
+        }
+        let unfinished =
+            self.replicas.values().filter(|it| it.state == State::Part && it.brought_by == replica.brought_by);
+        let (count, bytes) =
+            unfinished.fold((0, 0u64), |(count, bytes), it| (count + 1, bytes.saturating_add(it.size)));
+        let bytes_max = config.capacity_bytes / BROUGHT_SHARE;
+        if count >= BROUGHT_MAX {
+            return Err(OwnedError::UploadsFull(count));
+        }
+        // One is let in however large it is: what is to be repaired may be.
+        if count > 0 && bytes.saturating_add(replica.size) > bytes_max {
+            return Err(OwnedError::Quota { bytes: bytes_max, key: "capacity_bytes" });
         }
         Ok(())
     }
@@ -357,6 +385,7 @@ mod tests {
             size,
             root: [0; 32],
             state: State::Part,
+            brought_by: None,
             touched_unix_seconds: 0,
         }
     }

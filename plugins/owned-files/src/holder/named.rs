@@ -5,7 +5,7 @@ use super::Holder;
 use crate::error::OwnedError;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use potluck_sdk::files::{NAME_BYTES_MAX, NameError, to_hex};
+use potluck_sdk::files::{FileName, to_hex};
 use potluck_sdk::message::owned_files::{OwnedFileDeleted, OwnedFileResponse, UploadedToPeer};
 use potluck_sdk::message::{ATTACHMENT_BYTES_MAX, STATUS_OK, to_json};
 use potluck_sdk::{PeerId, PendingReply};
@@ -33,9 +33,8 @@ impl Named {
         name: &str,
         operation: &'static str,
     ) -> Result<Named, OwnedError> {
-        if name.len() > NAME_BYTES_MAX {
-            return Err(OwnedError::Name(operation, NameError::TooLong));
-        }
+        // Nothing is opened by it here; its owner may do so.
+        FileName::try_from(name).map_err(|error| OwnedError::Name(operation, error))?;
         let mut hash = [0; 32];
         hash.copy_from_slice(ring::hmac::sign(&holder.named_key, name.as_bytes()).as_ref());
         Ok(Named { owner, name: name.to_owned(), hash })

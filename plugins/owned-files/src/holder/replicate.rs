@@ -12,11 +12,16 @@ use potluck_sdk::{PeerId, PendingReply, ProviderError, Response};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
 
 const REPLICATIONS_MAX: usize = 2;
 /// Blocks that are on their way.
 const WINDOW: usize = 4;
+/// A target that has not answered for so long will not; one that has a part of a large replica hashes it first.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
+/// How often it is seen whether the replication was given up, while an answer is waited for.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
 /// Ranges of missing blocks that one answer can tell.
 const RANGES_MAX: u64 = 1000;
 
@@ -76,7 +81,7 @@ impl Transfer<'_> {
         let mut stored_bytes = None;
         // An honest target needs no more rounds than there are ranges to tell of.
         for _ in 0..hashes.count() as u64 / RANGES_MAX + 3 {
-            let answer = wait(&self.send(&offer, &bytes))?;
+            let answer = self.wait(&self.send(&offer, &bytes))?;
             if answer.complete {
                 return Ok(answer);
             }
@@ -97,7 +102,7 @@ impl Transfer<'_> {
         let mut under_way: VecDeque<Answer> = VecDeque::new();
         let mut complete = None;
         let mut take = |answer: Answer| -> Result<(), OwnedError> {
-            let answer = wait(&answer)?;
+            let answer = self.wait(&answer)?;
             if answer.complete {
                 complete = Some(answer);
             }
@@ -107,11 +112,8 @@ impl Transfer<'_> {
         for (begin, end) in missing.iter().copied() {
             // Ranges that are out of order are not served twice.
             for block in begin.max(next)..end.min(count) {
-                if self.reply.is_cancelled() || self.holder.is_stopping.load(Ordering::Relaxed) {
-                    return Err(OwnedError::Peer(ProviderError::new(
-                        ProviderError::NODE_STOPPING,
-                        "the replication was given up; ask for it again",
-                    )));
+                if self.is_given_up() {
+                    return Err(given_up());
                 }
                 let bytes = read::block(self.holder, self.blob, block)?;
                 if under_way.len() >= WINDOW
@@ -139,13 +141,51 @@ impl Transfer<'_> {
         });
         receiver
     }
+
+    fn is_given_up(&self) -> bool {
+        self.reply.is_cancelled() || self.holder.is_stopping.load(Ordering::Relaxed)
+    }
+
+    fn wait(&self, answer: &Answer) -> Result<UploadedToPeer, OwnedError> {
+        wait(answer, Instant::now() + ANSWER_TIMEOUT, || self.is_given_up())
+    }
 }
 
-fn wait(answer: &Answer) -> Result<UploadedToPeer, OwnedError> {
-    let lost = || ProviderError::new(ProviderError::NODE_STOPPING, "the node stops; ask for it again");
-    let response = answer.recv().unwrap_or_else(|_| Err(lost())).map_err(OwnedError::Peer)?;
+fn given_up() -> OwnedError {
+    let text = "the replication was given up; ask for it again";
+    OwnedError::Peer(ProviderError::new(ProviderError::NODE_STOPPING, text))
+}
+
+/// Waits as long as somebody wants the answer, but not for ever: a target that says nothing would keep the slot.
+fn wait(answer: &Answer, deadline: Instant, is_given_up: impl Fn() -> bool) -> Result<UploadedToPeer, OwnedError> {
+    let answer = loop {
+        match answer.recv_timeout(LOOK_PAUSE.min(deadline.saturating_duration_since(Instant::now()))) {
+            Ok(answer) => break answer,
+            Err(RecvTimeoutError::Timeout) if is_given_up() => return Err(given_up()),
+            Err(RecvTimeoutError::Timeout) if Instant::now() < deadline => {}
+            Err(RecvTimeoutError::Timeout) => {
+                let text = "the other peer does not answer; choose another one";
+                return Err(OwnedError::Peer(ProviderError::new(ProviderError::PEER_LOST, text)));
+            }
+            Err(RecvTimeoutError::Disconnected) => return Err(given_up()),
+        }
+    };
+    let response = answer.map_err(OwnedError::Peer)?;
     serde_json::from_str(&response.json).map_err(|error| {
         let text = format!("the other peer has answered something else: {error}");
         OwnedError::Peer(ProviderError::new(ProviderError::INTERNAL, text))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_that_says_nothing_is_not_waited_for_without_end() {
+        let (_sender, answer) = channel();
+        let code = |result: Result<UploadedToPeer, OwnedError>| ProviderError::from(result.unwrap_err()).code;
+        assert_eq!(code(wait(&answer, Instant::now(), || false)), ProviderError::PEER_LOST);
+        assert_eq!(code(wait(&answer, Instant::now() + ANSWER_TIMEOUT, || true)), ProviderError::NODE_STOPPING);
+    }
 }

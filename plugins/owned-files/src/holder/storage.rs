@@ -129,7 +129,16 @@ impl Storage {
             sync_folder(&self.root)?;
         }
         let new = folder.join(format!("{name}.new"));
-        let mut file = options().write(true).create(true).truncate(true).open(&new)?;
+        let open = || options().write(true).create(true).truncate(true).open(&new);
+        let mut file = match open() {
+            // The last file of the owner's was removed just now, and the folder with it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make_folder(&folder)?;
+                sync_folder(&self.root)?;
+                open()?
+            }
+            other => other?,
+        };
         let written = fill(&mut file).and_then(|()| file.sync_all());
         let named = written.and_then(|()| std::fs::rename(&new, folder.join(name)));
         if named.is_err() {
@@ -220,7 +229,19 @@ impl Storage {
             remove(&self.path(owner, blob, suffix(state)))?;
         }
         remove(&self.path(owner, blob, MANIFEST))?;
-        sync_folder(&self.folder(owner))
+        self.tidy(owner)
+    }
+
+    /// Something was removed. A folder with nothing in it goes as well: anybody can make up owners.
+    fn tidy(&self, owner: PeerId) -> io::Result<()> {
+        let folder = self.folder(owner);
+        match sync_folder(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        }
+        // It fails when there is something.
+        let _ = std::fs::remove_dir(&folder);
+        Ok(())
     }
 
     pub(crate) fn write_deletion(&self, file: &FileKey, manifest: &CheckedManifest) -> io::Result<()> {
@@ -229,7 +250,8 @@ impl Storage {
     }
 
     pub(crate) fn remove_deletion(&self, file: &FileKey) -> io::Result<()> {
-        remove(&self.folder(file.owner).join(file.tag_text() + DELETED)).map(|_| ())
+        remove(&self.folder(file.owner).join(file.tag_text() + DELETED))?;
+        self.tidy(file.owner)
     }
 
     pub(crate) fn write_named(&self, owner: PeerId, hash: &[u8; 32], mut source: impl Read) -> io::Result<()> {
@@ -244,7 +266,7 @@ impl Storage {
         let folder = self.folder(owner);
         let was_there = remove(&folder.join(to_hex(hash) + NAMED))?;
         if was_there {
-            sync_folder(&folder)?;
+            self.tidy(owner)?;
         }
         Ok(was_there)
     }

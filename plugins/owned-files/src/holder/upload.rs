@@ -7,10 +7,10 @@ use super::Holder;
 use super::index::{Admission, BlobId, Deletion, FileKey, Replica, State, Wanted};
 use super::storage::now_unix_seconds;
 use crate::error::OwnedError;
-use potluck_sdk::Level;
 use potluck_sdk::files::{BlockHashes, CheckedManifest};
 use potluck_sdk::message::STATUS_OK;
 use potluck_sdk::message::owned_files::UploadedToPeer;
+use potluck_sdk::{Level, PeerId};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
@@ -125,15 +125,17 @@ pub(super) fn begin(
     holder: &Arc<Holder>,
     manifest: &CheckedManifest,
     hashes: &[u8],
+    bringer: Option<PeerId>,
 ) -> Result<UploadedToPeer, OwnedError> {
-    let Some(wanted) = Wanted::of(manifest)? else {
+    let Some(mut wanted) = Wanted::of(manifest)? else {
         delete(holder, manifest)?;
         return Ok(answer(0, true, Vec::new()));
     };
+    wanted.replica.brought_by = bringer.filter(|bringer| *bringer != manifest.owner);
     let blob = wanted.blob;
     let hashes = manifest.block_hashes(hashes)?;
     let admitted = holder.index.lock().admit(&holder.config, &wanted);
-    if matches!(admitted, Err(OwnedError::Quota { .. } | OwnedError::ReplicasFull(_))) {
+    if matches!(admitted, Err(OwnedError::Quota { .. } | OwnedError::ReplicasFull(_) | OwnedError::UploadsFull(_))) {
         // There may be room when it is asked for again.
         forget_abandoned(holder);
     }
@@ -201,16 +203,22 @@ pub(super) fn block(
             read_part(holder, blob, &known, hashes)?
         }
     };
-    let stored = store(holder, blob, &known, &mut part, number, bytes);
-    if let Err(error) = stored {
-        holder.parts.lock().put(blob, part);
-        return Err(error);
+    match store(holder, blob, &known, &mut part, number, bytes) {
+        // A block that is here already keeps no part from being abandoned.
+        Ok(false) => {}
+        Ok(true) => {
+            let now = now_unix_seconds();
+            holder.index.lock().update(blob, |replica| replica.touched_unix_seconds = now);
+        }
+        Err(error) => {
+            holder.parts.lock().put(blob, part);
+            return Err(error);
+        }
     }
-    let now = now_unix_seconds();
-    holder.index.lock().update(blob, |replica| replica.touched_unix_seconds = now);
     settle(holder, blob, known, part, false)
 }
 
+/// Says whether the block was missing.
 fn store(
     holder: &Holder,
     blob: BlobId,
@@ -218,17 +226,18 @@ fn store(
     part: &mut Part,
     number: u64,
     bytes: &[u8],
-) -> Result<(), OwnedError> {
+) -> Result<bool, OwnedError> {
     let index = usize::try_from(number).map_err(|_| OwnedError::Mismatch)?;
     if !part.hashes.check(index, bytes) {
         return Err(OwnedError::Mismatch);
     }
-    if part.missing[index] {
+    let was_missing = part.missing[index];
+    if was_missing {
         let file = holder.storage.open_to_write(known.file.owner, blob, known.state).map_err(io)?;
         file.write_all_at(bytes, part.place(index).0).map_err(io)?;
         part.found(index);
     }
-    Ok(())
+    Ok(was_missing)
 }
 
 /// Ends an upload whose last block is there, or says what is missing.
@@ -260,10 +269,13 @@ fn settle(
 fn remove(holder: &Holder, blob: BlobId) -> io::Result<()> {
     let removed = holder.index.lock().remove(blob);
     holder.parts.lock().take(blob);
-    match removed {
-        Some(replica) => holder.storage.remove(replica.file.owner, blob),
-        None => Ok(()),
+    let Some(replica) = removed else { return Ok(()) };
+    let gone = holder.storage.remove(replica.file.owner, blob);
+    if gone.is_err() {
+        // It still takes room, and is there to be deleted again.
+        holder.index.lock().insert(blob, replica);
     }
+    gone
 }
 
 /// Deletes all that a manifest has replaced, and remembers it, so that no older one brings it back. Returns whether

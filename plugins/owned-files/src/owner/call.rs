@@ -20,9 +20,9 @@ pub(crate) fn addressed<T: Serialize>(to: &str, message: &T) -> String {
     format!("{{\"to\":{},{rest}", to_json(to))
 }
 
-/// What it means that nothing came.
-pub(crate) fn timed_out(to: &str) -> ProviderError {
-    let text = format!("{to} does not answer within {} s", ANSWER_TIMEOUT.as_secs());
+/// What it means that nothing came in that time.
+pub(crate) fn timed_out(to: &str, timeout: Duration) -> ProviderError {
+    let text = format!("{to} does not answer within {} s", timeout.as_secs());
     ProviderError::new(ProviderError::PEER_LOST, text)
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn ask_within<T: Serialize>(
     host.call_with(&addressed(to, message), attachment, move |answer| {
         let _ = sender.try_send(answer);
     });
-    receiver.recv_timeout(timeout).unwrap_or_else(|_| Err(timed_out(to)))
+    receiver.recv_timeout(timeout).unwrap_or_else(|_| Err(timed_out(to, timeout)))
 }
 
 /// Reads an answer.

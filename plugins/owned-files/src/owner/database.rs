@@ -4,11 +4,12 @@
 
 use crate::error::OwnedError;
 use parking_lot::Mutex;
-use potluck_sdk::PeerId;
 use potluck_sdk::files::CheckedManifest;
 use potluck_sdk::message::owned_files::SignedManifest;
-use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
+use potluck_sdk::{Host, Level, PeerId};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, TransactionBehavior, params};
 use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -69,7 +70,30 @@ pub(crate) struct Outgoing {
 pub(crate) struct Database(Mutex<Connection>);
 
 impl Database {
-    pub(crate) fn open(folder: &Path) -> Result<Database, OwnedError> {
+    /// Opens the list of this owner's files. One that is damaged, and one of another owner whose identity the node had
+    /// before, is put aside: what is missing is learnt from the tracker.
+    pub(crate) fn open(host: Host, folder: &Path, owner: PeerId) -> Result<Database, OwnedError> {
+        let aside = match Database::open_any(folder).and_then(|database| Ok((database.owner()?, database))) {
+            Ok((Some(former), _)) if former != owner => former.short(),
+            Ok((_, database)) => return Ok(database),
+            Err(OwnedError::Database(error)) if is_damaged(&error) => "damaged".to_owned(),
+            Err(error) => return Err(error),
+        };
+        let text = format!("the list of own files is put aside as owned_files.{aside}.sqlite, and is made anew");
+        host.log(Level::Warn, &text);
+        for suffix in ["", "-wal", "-shm"] {
+            let to = folder.join(format!("owned_files.{aside}.sqlite{suffix}"));
+            match std::fs::rename(folder.join(format!("{FILE_NAME}{suffix}")), to) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(OwnedError::Io("putting the list of own files aside", error));
+                }
+                _ => {}
+            }
+        }
+        Database::open_any(folder)
+    }
+
+    fn open_any(folder: &Path) -> Result<Database, OwnedError> {
         let path = folder.join(FILE_NAME);
         let io = |error| OwnedError::Io("opening the list of own files", error);
         // SQLite gives its other files the mode of this one, so the mode comes first.
@@ -90,6 +114,12 @@ impl Database {
         }
         transaction.commit()?;
         Ok(Database(Mutex::new(connection)))
+    }
+
+    /// Who has signed what is in it.
+    fn owner(&self) -> Result<Option<PeerId>, OwnedError> {
+        let sql = "SELECT manifest, signature FROM files UNION ALL SELECT manifest, signature FROM outgoing LIMIT 1";
+        Ok(self.0.lock().query_row(sql, [], |row| manifest(row, 0)).optional()?.map(|manifest| manifest.owner))
     }
 
     /// The newest version of a file, deleted or not.
@@ -162,6 +192,12 @@ impl Database {
         Ok(true)
     }
 
+    /// Whether a manifest is that of an upload on its way: others may know it before it counts.
+    pub(crate) fn is_outgoing(&self, manifest: &CheckedManifest) -> Result<bool, OwnedError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM outgoing WHERE manifest = ?1)";
+        Ok(self.0.lock().query_row(sql, [&manifest.signed.manifest], |row| row.get(0))?)
+    }
+
     pub(crate) fn outgoing(&self, upload: &str) -> Result<Option<Outgoing>, OwnedError> {
         let sql = "SELECT upload, name, manifest, signature, block_hashes, named_holders, holders FROM outgoing
                    WHERE upload = ?1";
@@ -204,10 +240,33 @@ impl Database {
         Ok(())
     }
 
-    /// Notes who may get an upload, before the first byte of it leaves.
-    pub(crate) fn note_holders(&self, upload: &str, holders: &[PeerId]) -> Result<(), OwnedError> {
+    /// Notes who may get an upload, before the first byte of it leaves. Says whether it is still wanted.
+    pub(crate) fn note_holders(&self, upload: &str, holders: &[PeerId]) -> Result<bool, OwnedError> {
         let holders = potluck_sdk::message::to_json(holders);
-        self.0.lock().execute("UPDATE outgoing SET holders = ?2 WHERE upload = ?1", [upload, &holders])?;
+        Ok(self.0.lock().execute("UPDATE outgoing SET holders = ?2 WHERE upload = ?1", [upload, &holders])? > 0)
+    }
+
+    /// Removes an upload unless somebody may have got some of it. Says whether it was removed.
+    pub(crate) fn remove_unsent(&self, upload: &str) -> Result<bool, OwnedError> {
+        Ok(self.0.lock().execute("DELETE FROM outgoing WHERE upload = ?1 AND holders = '[]'", [upload])? > 0)
+    }
+
+    /// Removes an upload; returns who may have got some of it: nobody else gets any from now on.
+    pub(crate) fn take_holders(&self, upload: &str) -> Result<Vec<PeerId>, OwnedError> {
+        let sql = "DELETE FROM outgoing WHERE upload = ?1 RETURNING holders";
+        Ok(self.0.lock().query_row(sql, [upload], |row| list(row, 0)).optional()?.unwrap_or_default())
+    }
+
+    /// Takes another manifest of the same bytes, and other peers as those that the client has named.
+    pub(crate) fn renew(
+        &self,
+        upload: &str,
+        manifest: &SignedManifest,
+        named_holders: &[String],
+    ) -> Result<(), OwnedError> {
+        let named_holders = potluck_sdk::message::to_json(named_holders);
+        let sql = "UPDATE outgoing SET manifest = ?2, signature = ?3, named_holders = ?4 WHERE upload = ?1";
+        self.0.lock().execute(sql, [upload, &manifest.manifest, &manifest.signature, &named_holders])?;
         Ok(())
     }
 
@@ -215,6 +274,12 @@ impl Database {
         self.0.lock().execute("DELETE FROM outgoing WHERE upload = ?1", [upload])?;
         Ok(())
     }
+}
+
+fn is_damaged(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error_code();
+    let is_file = matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase));
+    is_file || matches!(error, rusqlite::Error::FromSqlConversionFailure(..))
 }
 
 fn own_file(row: &Row<'_>) -> rusqlite::Result<OwnFile> {

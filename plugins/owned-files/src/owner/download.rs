@@ -4,8 +4,9 @@
 //! while a client reads on.
 
 use super::Owner;
+use super::call::ANSWER_TIMEOUT;
 use super::remote::RemoteBlob;
-use super::upload::{Registered, find};
+use super::upload::{Registered, find_within};
 use crate::error::OwnedError;
 use age::stream::StreamReader;
 use potluck_sdk::files::FileName;
@@ -21,6 +22,8 @@ const OPEN_MAX: usize = 3;
 const OPEN_TIME: Duration = Duration::from_secs(30);
 /// How old what is known of a file's holders may be.
 const FRESH_TIME: Duration = Duration::from_secs(10);
+/// How long the tracker may take to say who keeps a file that is known here.
+const TRACKER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The unit in which the stream is encrypted.
 const CHUNK_BYTES: u64 = 64 << 10;
 
@@ -45,11 +48,37 @@ pub(crate) fn read_piece(
     revision: Option<u64>,
 ) -> Result<(OwnedFileResponse, Vec<u8>), OwnedError> {
     let name_tag = owner.keys.name_tag(name);
+    owner.reading.lock().insert(name_tag.clone());
+    let read = read_open(owner, name, &name_tag, offset, length, revision);
+    let is_current = owner.reading.lock().remove(&name_tag);
+    let Some((open, bytes)) = read? else { return Ok((missing(name), Vec::new())) };
+    let response = OwnedFileResponse {
+        filename: name.to_string(),
+        found: true,
+        size: Some(open.size),
+        sha256: Some(open.sha256.clone()),
+        revision: Some(open.revision),
+        ..OwnedFileResponse::default()
+    };
+    if is_current {
+        keep_open(owner, open);
+    }
+    Ok((response, bytes))
+}
+
+fn read_open(
+    owner: &Owner,
+    name: &FileName,
+    name_tag: &str,
+    offset: u64,
+    length: Option<u64>,
+    revision: Option<u64>,
+) -> Result<Option<(Open, Vec<u8>)>, OwnedError> {
     let mut bytes = Vec::new();
     let mut try_piece = |open: Option<Open>| -> Result<Option<Open>, OwnedError> {
         let open = match open {
             Some(open) => Some(open),
-            None => open_file(owner, &name_tag)?,
+            None => open_file(owner, name_tag)?,
         };
         let Some(mut open) = open else { return Ok(None) };
         if revision.is_some_and(|revision| revision != open.revision) {
@@ -60,23 +89,13 @@ pub(crate) fn read_piece(
         open.read(offset, length, &mut bytes).map_err(|error| unreadable(name.as_str(), &error))?;
         Ok(Some(open))
     };
-    let open = match try_piece(take_open(owner, &name_tag)) {
+    let open = match try_piece(take_open(owner, name_tag, offset, revision)) {
         Err(OwnedError::Changed) => return Err(OwnedError::Changed),
         // Holders may have moved, or a new version has taken the place of the one that was found: once more.
         Err(_) => try_piece(None)?,
         Ok(open) => open,
     };
-    let Some(open) = open else { return Ok((missing(name), Vec::new())) };
-    let response = OwnedFileResponse {
-        filename: name.to_string(),
-        found: true,
-        size: Some(open.size),
-        sha256: Some(open.sha256.clone()),
-        revision: Some(open.revision),
-        ..OwnedFileResponse::default()
-    };
-    keep_open(owner, open);
-    Ok((response, bytes))
+    Ok(open.map(|open| (open, bytes)))
 }
 
 fn missing(name: &FileName) -> OwnedFileResponse {
@@ -92,13 +111,17 @@ fn unreadable(name: &str, error: &io::Error) -> OwnedError {
     OwnedError::Peer(ProviderError::new(code, format!("{name} cannot be read: {error}")))
 }
 
-fn take_open(owner: &Owner, name_tag: &str) -> Option<Open> {
+fn take_open(owner: &Owner, name_tag: &str, offset: u64, revision: Option<u64>) -> Option<Open> {
     let mut all = owner.open.lock();
     all.retain(|open| open.used_at.elapsed() < OPEN_TIME);
     let index = all.iter().position(|open| open.name_tag == name_tag)?;
     let open = all.swap_remove(index);
-    // A newer version is found soon, and also when nobody says which one is wanted.
-    (open.found_at.elapsed() < FRESH_TIME || open.position > 0).then_some(open)
+    let is_wanted = match revision {
+        Some(revision) => revision == open.revision,
+        // Who does not say which version it wants reads on in one, and begins with the newest.
+        None => open.found_at.elapsed() < FRESH_TIME || (open.position > 0 && open.position == offset),
+    };
+    is_wanted.then_some(open)
 }
 
 fn keep_open(owner: &Owner, mut open: Open) {
@@ -116,14 +139,22 @@ fn keep_open(owner: &Owner, mut open: Open) {
     }
 }
 
-/// Forgets an open file, since there is another version.
+/// Forgets an open file, since there is another version; also one that is being read just now.
 pub(super) fn forget(owner: &Owner, name_tag: &str) {
+    owner.reading.lock().remove(name_tag);
     owner.open.lock().retain(|open| open.name_tag != name_tag);
 }
 
 fn open_file(owner: &Owner, name_tag: &str) -> Result<Option<Open>, OwnedError> {
     let here = owner.database.file(name_tag)?;
-    let (manifest, hashes, holders) = match (find(owner, name_tag), here) {
+    // What is known here is enough to begin with.
+    let timeout = if here.is_some() { TRACKER_TIMEOUT } else { ANSWER_TIMEOUT };
+    let found = match find_within(owner, name_tag, timeout) {
+        // A holder has told of it, and it is not stored as it is to be.
+        Ok(Some(found)) if owner.database.is_outgoing(&found.manifest)? => Ok(None),
+        found => found,
+    };
+    let (manifest, hashes, holders) = match (found, here) {
         (Ok(Some(Registered { manifest, block_hashes, peers })), here)
             if here.as_ref().is_none_or(|here| manifest.manifest.revision >= here.manifest.manifest.revision) =>
         {

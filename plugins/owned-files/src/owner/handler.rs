@@ -1,7 +1,7 @@
 //! One function a message of the node's own user: decode, find its lane, make the reply on a blocking thread.
 
 use super::Owner;
-use super::upload::{Piece, take_piece};
+use super::upload::{Piece, Taken, send_in_turn, take_piece};
 use super::{download, list};
 use crate::error::OwnedError;
 use base64::Engine;
@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use potluck_sdk::files::{FileName, to_hex};
 use potluck_sdk::message::disk::Encoding;
 use potluck_sdk::message::owned_files::{
-    DeleteOwnedFile, DownloadOwnedFile, ListOwnedFiles, RepairOwnedFiles, UploadOwnedFile,
+    DeleteOwnedFile, DownloadOwnedFile, ListOwnedFiles, REPLICAS_MAX, RepairOwnedFiles, UploadOwnedFile,
 };
 use potluck_sdk::message::{ATTACHMENT_BYTES_MAX, to_json};
 use potluck_sdk::{Caller, PendingReply, ProviderError, Reply, Request};
@@ -20,6 +20,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Small questions that wait for the tracker at a time.
 const QUESTIONS_MAX: u64 = 4;
+/// Pieces that are read at a time, each of which may hold some MiB.
+const DOWNLOADS_MAX: u64 = 8;
+/// Digits of the longest piece in base64.
+const BASE64_BYTES_MAX: usize = (ATTACHMENT_BYTES_MAX as usize).div_ceil(3) * 4;
 
 /// Answers one message.
 pub(crate) fn answer(owner: &Arc<Owner>, request: Request<'_>, reply: Reply<'_>) {
@@ -32,7 +36,7 @@ pub(crate) fn answer(owner: &Arc<Owner>, request: Request<'_>, reply: Reply<'_>)
         "DOWNLOAD_OWNED_FILE" => download(request),
         "LIST_OWNED_FILES" => list(request),
         "DELETE_OWNED_FILE" => delete(request),
-        "REPAIR_OWNED_FILES" => repair(request),
+        "REPAIR_OWNED_FILES" => return repair(owner, request, reply),
         other => Err(ProviderError::new(ProviderError::NO_PROVIDER, format!("nobody answers {other} here"))),
     };
     let work = match work {
@@ -56,7 +60,7 @@ pub(crate) fn answer(owner: &Arc<Owner>, request: Request<'_>, reply: Reply<'_>)
     }
 }
 
-type Run = Box<dyn FnOnce(&Owner, PendingReply) + Send>;
+type Run = Box<dyn FnOnce(&Arc<Owner>, PendingReply) + Send>;
 
 /// What is done on a blocking thread.
 struct Work {
@@ -67,7 +71,7 @@ struct Work {
 
 type Started = Result<Work, ProviderError>;
 
-fn work(lane: String, bytes: usize, run: impl FnOnce(&Owner, PendingReply) + Send + 'static) -> Started {
+fn work(lane: String, bytes: usize, run: impl FnOnce(&Arc<Owner>, PendingReply) + Send + 'static) -> Started {
     Ok(Work { lane, bytes, run: Box::new(run) })
 }
 
@@ -101,7 +105,13 @@ fn upload(owner: &Owner, request: Request<'_>) -> Started {
     if upload.is_empty() || upload.len() > 64 || !upload.bytes().all(is_fine) {
         return Err(OwnedError::UploadName.into());
     }
+    if message.holders.len() > REPLICAS_MAX as usize {
+        let text = format!("holders may name {REPLICAS_MAX} peers at most; leave some out");
+        return Err(ProviderError::invalid(text));
+    }
     let data = match message.data.as_deref() {
+        // Looked at first, since this is no place for long work.
+        Some(data) if data.len() > BASE64_BYTES_MAX => return Err(OwnedError::TooLarge(ATTACHMENT_BYTES_MAX).into()),
         Some(data) => STANDARD.decode(data).map_err(|_| OwnedError::Base64)?,
         None => request.attachment.to_vec(),
     };
@@ -113,6 +123,12 @@ fn upload(owner: &Owner, request: Request<'_>) -> Started {
         // The upload may hold its lane until its holders have it all.
         owner.end_upload(&key);
     }
+    let mut holders: Vec<String> = Vec::new();
+    for holder in message.holders {
+        if !holders.iter().any(|known| *known == holder) {
+            holders.push(holder.into_owned());
+        }
+    }
     let piece = Piece {
         name,
         upload,
@@ -123,10 +139,14 @@ fn upload(owner: &Owner, request: Request<'_>) -> Started {
         is_final: message.is_final,
         sha256: message.sha256.map(|text| text.into_owned()),
         replicas: message.replicas,
-        holders: message.holders.iter().map(|holder| holder.to_string()).collect(),
+        holders,
         abort: message.abort,
     };
-    work(key, piece.data.len(), move |owner, reply| send(reply, take_piece(owner, &piece)))
+    work(key, piece.data.len(), move |owner, reply| match take_piece(owner, &piece) {
+        Ok(Taken::Answer(uploaded)) => reply.send(&uploaded),
+        Ok(Taken::Whole) => send_in_turn(owner, &piece.upload, &piece.key, move |result| send(reply, result)),
+        Err(error) => reply.error(&error.into()),
+    })
 }
 
 fn download(request: Request<'_>) -> Started {
@@ -134,7 +154,9 @@ fn download(request: Request<'_>) -> Started {
     let name = name(message.filename.as_deref(), "DOWNLOAD_OWNED_FILE")?;
     let (offset, length, revision) = (message.offset, message.length, message.revision);
     let is_raw = message.encoding == Encoding::Raw;
-    work(format!("/download/{name}"), 0, move |owner, reply| {
+    // Pieces of one file are read one after the other.
+    let lane = name.as_str().bytes().map(u64::from).sum::<u64>() % DOWNLOADS_MAX;
+    work(format!("/download-{lane}"), 0, move |owner, reply| {
         match download::read_piece(owner, &name, offset, length, revision) {
             Ok((response, bytes)) if is_raw => reply.send_with_attachment(to_json(&response).into_bytes(), bytes),
             Ok((mut response, bytes)) => {
@@ -159,11 +181,12 @@ fn delete(request: Request<'_>) -> Started {
     work(question_lane(), 0, move |owner, reply| send(reply, list::delete(owner, &name)))
 }
 
-fn repair(request: Request<'_>) -> Started {
-    let message: RepairOwnedFiles<'_> = request.parse()?;
-    let name = optional_name(message.filename.as_deref(), "REPAIR_OWNED_FILES")?;
-    work("/repair".to_owned(), 0, move |owner, reply| match list::repair(owner, name.as_ref()) {
-        Ok(response) => reply.send_json(response.json.into_bytes()),
-        Err(error) => reply.error(&error.into()),
-    })
+/// It takes as long as it takes to move the files, so no thread waits for it.
+fn repair(owner: &Arc<Owner>, request: Request<'_>, reply: Reply<'_>) {
+    let message: Result<RepairOwnedFiles<'_>, _> = request.parse();
+    let name = message.and_then(|message| Ok(optional_name(message.filename.as_deref(), "REPAIR_OWNED_FILES")?));
+    match name {
+        Ok(name) => list::repair(owner, name.as_ref(), reply.later()),
+        Err(error) => reply.error(&error),
+    }
 }

@@ -2,30 +2,32 @@
 //! other when they meet again. All functions may block.
 
 use super::Owner;
-use super::call::{ANSWER_TIMEOUT, TRACKER, addressed, ask, ask_within, is_away, read};
+use super::call::{TRACKER, addressed, ask, ask_within, is_away, read};
 use super::database::{Outgoing, OwnFile};
 use super::download::forget;
-use super::upload::{find, known_revision, peers, storage_peer};
+use super::upload::{find, known_revision, peers, storage_peer, unix_seconds};
 use crate::error::OwnedError;
-use potluck_sdk::files::{BlockHashes, CheckedManifest, FileName, HashesError};
+use potluck_sdk::files::{BlockHashes, CheckedManifest, FileName, HashesError, from_hex};
 use potluck_sdk::message::STATUS_OK;
 use potluck_sdk::message::owned_files::{
     AuditOwnedFile, DeleteOwnedFile, ENTRIES_MAX, FindOwnedFile, ListOwnedFiles, Manifest, OwnedFileDeleted,
-    OwnedFileEntry, OwnedFileList, OwnedFileResponse, OwnedFilesReported, RepairOwnedFiles, ReplicaState,
-    ReportOwnedFiles, ReportedFile, StoragePeer,
+    OwnedFileEntry, OwnedFileList, OwnedFileResponse, OwnedFilesRepaired, OwnedFilesReported, REPLICAS_MAX,
+    RepairOwnedFiles, ReplicaState, ReportOwnedFiles, ReportedFile, StoragePeer,
 };
-use potluck_sdk::{Level, PeerId, Response};
+use potluck_sdk::{Level, PeerId, PendingReply};
 use std::collections::HashMap;
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 const LIST_LIMIT_DEFAULT: usize = 100;
 /// Questions to the tracker in flight.
 const QUESTIONS_MAX: usize = 8;
 /// How long a holder may take to delete a blob before the deletion is left to the tracker.
 const DELETE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a repair of all files may take: it may move them all.
-const REPAIR_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+/// How long to wait for what the tracker says of the replicas of a page of files.
+const LIST_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a holder may take to tell the hashes of a blob while there are others.
+const HASHES_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Lists files by name, each with how its replicas fare.
 pub(crate) fn list(
@@ -75,6 +77,7 @@ fn replicas_of(owner: &Owner, files: &[OwnFile]) -> HashMap<String, Vec<StorageP
     let mut told = HashMap::new();
     let mut in_flight = 0;
     let mut remaining = files.iter();
+    let until = Instant::now() + LIST_TIMEOUT;
     loop {
         while in_flight < QUESTIONS_MAX
             && let Some(file) = remaining.next()
@@ -85,36 +88,39 @@ fn replicas_of(owner: &Owner, files: &[OwnFile]) -> HashMap<String, Vec<StorageP
                 requester_id: Some(owner.id.to_string().into()),
                 ..FindOwnedFile::default()
             };
-            let (sender, revision) = (sender.clone(), file.manifest.manifest.revision);
+            let (sender, known) = (sender.clone(), file.manifest.signed.clone());
             owner.host.call_with(&addressed(TRACKER, &message), &[], move |answer| {
-                let _ = sender.send((name_tag, revision, answer));
+                let _ = sender.send((name_tag, known, answer));
             });
             in_flight += 1;
         }
         if in_flight == 0 {
             return told;
         }
-        let Ok((name_tag, revision, answer)) = answers.recv_timeout(ANSWER_TIMEOUT) else { return told };
+        let Ok((name_tag, known, answer)) = answers.recv_timeout(time_left(until)) else { return told };
         in_flight -= 1;
         let Ok(found) = answer.map_err(OwnedError::Peer).and_then(|answer| read::<OwnedFileResponse>(&answer)) else {
             continue;
         };
-        let is_same = found
-            .manifest
-            .and_then(|signed| CheckedManifest::try_from(signed).ok())
-            .is_some_and(|manifest| manifest.owner == owner.id && manifest.manifest.revision == revision);
-        if found.found && is_same {
+        if found.found && found.manifest.is_some_and(|signed| signed == known) {
             told.insert(name_tag, found.storage_peers);
         }
     }
 }
 
+fn time_left(until: Instant) -> Duration {
+    until.saturating_duration_since(Instant::now())
+}
+
 /// Deletes a file everywhere. Those who keep it and are away hear of it from the tracker when they are back.
 pub(crate) fn delete(owner: &Owner, name: &FileName) -> Result<OwnedFileDeleted, OwnedError> {
     let name_tag = owner.keys.name_tag(name);
-    learn_one(owner, &name_tag)?;
-    let file = owner.database.file(&name_tag)?.filter(|file| file.manifest.manifest.blob.is_some());
+    // Unknown to the tracker, it must be later than whatever the tracker knows.
+    let least = if learn_one(owner, &name_tag)? { 1 } else { unix_seconds() };
+    // No upload may get the same revision.
+    let sealing = owner.sealing.lock();
     let outgoing = owner.database.outgoing_of(&name_tag)?;
+    let file = owner.database.file(&name_tag)?.filter(|file| file.manifest.manifest.blob.is_some());
     let latest = file.as_ref().map(|file| &file.manifest);
     let Some(latest) = latest.or(outgoing.first().map(|outgoing| &outgoing.manifest)).cloned() else {
         return Ok(OwnedFileDeleted {
@@ -124,18 +130,19 @@ pub(crate) fn delete(owner: &Owner, name: &FileName) -> Result<OwnedFileDeleted,
             ..OwnedFileDeleted::default()
         });
     };
-    // What the tracker knows was learnt above.
-    let tombstone = owner.keys.manifest(&name_tag, known_revision(owner, &name_tag)? + 1, 1, None)?;
+    let revision = known_revision(owner, &name_tag)?.saturating_add(1).max(least);
+    let tombstone = owner.keys.manifest(&name_tag, revision, 1, None)?;
     let mut holders = file.map(|file| file.holders).unwrap_or_default();
-    holders.extend(outgoing.iter().flat_map(|outgoing| outgoing.holders.iter().copied()));
+    // From here on it is deleted: whatever fails below is done when the tracker is met again.
+    put_tombstone(owner, &tombstone, &holders)?;
+    for outgoing in outgoing {
+        holders.extend(forget_outgoing(owner, &outgoing.upload)?);
+    }
+    drop(sealing);
+    forget(owner, &name_tag);
     holders.extend(bury(owner, &tombstone)?);
     holders.sort_unstable();
     holders.dedup();
-    put_tombstone(owner, &tombstone, &holders)?;
-    for outgoing in outgoing {
-        forget_outgoing(owner, &outgoing.upload)?;
-    }
-    forget(owner, &name_tag);
     let (deleted, pending) = delete_at(owner, &holders, &latest, &tombstone);
     let known = peers(owner).unwrap_or_default();
     Ok(OwnedFileDeleted {
@@ -162,8 +169,13 @@ fn bury(owner: &Owner, tombstone: &CheckedManifest) -> Result<Vec<PeerId>, Owned
             let told: OwnedFileDeleted = read(&response)?;
             Ok(told.storage_peers.iter().filter_map(|peer| peer.peer_id).collect())
         }
-        Err(error) if is_away(&error) => Ok(Vec::new()),
-        Err(error) => Err(OwnedError::Peer(error)),
+        Err(error) if error.code == "superseded" => Err(OwnedError::Peer(error)),
+        Err(error) => {
+            if !is_away(&error) {
+                owner.host.log(Level::Warn, &format!("the tracker was not told of a deletion: {error}"));
+            }
+            Ok(Vec::new())
+        }
     }
 }
 
@@ -174,19 +186,25 @@ fn put_tombstone(owner: &Owner, tombstone: &CheckedManifest, holders: &[PeerId])
     owner.database.put_file(&file).map(|_| ())
 }
 
-fn forget_outgoing(owner: &Owner, key: &str) -> Result<(), OwnedError> {
+/// Returns who may have got some of it.
+fn forget_outgoing(owner: &Owner, key: &str) -> Result<Vec<PeerId>, OwnedError> {
     owner.end_upload(key);
     owner.checked.lock().remove(key);
-    owner.database.remove_outgoing(key)?;
-    owner.staging.remove(key).map_err(|error| OwnedError::Io("DELETE_OWNED_FILE", error))
+    let holders = owner.database.take_holders(key)?;
+    owner.staging.remove(key).map_err(|error| OwnedError::Io("DELETE_OWNED_FILE", error))?;
+    Ok(holders)
 }
 
 /// Takes back an upload that holders may have, but that is not registered. Without a later manifest they would keep it: a
 /// tombstone, or, where there is an earlier version, that one signed anew.
 pub(super) fn withdraw(owner: &Owner, outgoing: Outgoing) -> Result<(), OwnedError> {
+    if owner.database.remove_unsent(&outgoing.upload)? {
+        return forget_outgoing(owner, &outgoing.upload).map(|_| ());
+    }
     let name_tag = &outgoing.manifest.manifest.name_tag;
+    let sealing = owner.sealing.lock();
     let stored = owner.database.file(name_tag)?.filter(|file| file.manifest.manifest.blob.is_some());
-    let revision = known_revision(owner, name_tag)? + 1;
+    let revision = known_revision(owner, name_tag)?.saturating_add(1);
     let later = match stored {
         Some(mut file) => {
             let manifest = Manifest { revision, ..file.manifest.manifest.clone() };
@@ -200,8 +218,9 @@ pub(super) fn withdraw(owner: &Owner, outgoing: Outgoing) -> Result<(), OwnedErr
             tombstone
         }
     };
-    forget_outgoing(owner, &outgoing.upload)?;
-    delete_at(owner, &outgoing.holders, &outgoing.manifest, &later);
+    drop(sealing);
+    let holders = forget_outgoing(owner, &outgoing.upload)?;
+    delete_at(owner, &holders, &outgoing.manifest, &later);
     // With everything else; when that fails the next session does it.
     if let Err(error) = report(owner) {
         owner.host.log(Level::Warn, &format!("the tracker was not told of an upload that was taken back: {error}"));
@@ -232,7 +251,8 @@ pub(super) fn delete_at(
     }
     drop(sender);
     let mut deleted = Vec::new();
-    while let Ok((id, is_deleted)) = answers.recv_timeout(DELETE_TIMEOUT) {
+    let until = Instant::now() + DELETE_TIMEOUT;
+    while let Ok((id, is_deleted)) = answers.recv_timeout(time_left(until)) {
         if is_deleted {
             deleted.push(id);
         }
@@ -241,14 +261,40 @@ pub(super) fn delete_at(
     (deleted, pending)
 }
 
-/// Has the tracker check and mend the replicas now.
-pub(crate) fn repair(owner: &Owner, name: Option<&FileName>) -> Result<Response, OwnedError> {
+/// Has the tracker check and mend the replicas now. Does not block.
+pub(crate) fn repair(owner: &Arc<Owner>, name: Option<&FileName>, reply: PendingReply) {
     let message = RepairOwnedFiles {
         name_tag: name.map(|name| owner.keys.name_tag(name).into()),
         requester_id: Some(owner.id.to_string().into()),
         ..RepairOwnedFiles::default()
     };
-    ask_within(owner.host, TRACKER, &message, &[], REPAIR_TIMEOUT).map_err(OwnedError::Peer)
+    let (this, host) = (Arc::clone(owner), owner.host);
+    host.call_with(&addressed(TRACKER, &message), &[], move |answer| {
+        let repaired = answer.map_err(OwnedError::Peer).and_then(|answer| read::<OwnedFilesRepaired>(&answer));
+        match repaired {
+            Ok(repaired) if repaired.errors.is_empty() => reply.send(&repaired),
+            Ok(mut repaired) => host.spawn_blocking(move || {
+                for error in &mut repaired.errors {
+                    *error = with_names(&this, error);
+                }
+                reply.send(&repaired);
+            }),
+            Err(error) => reply.error(&error.into()),
+        }
+    });
+}
+
+/// What the tracker says of files by their tags, with the names that only the owner knows.
+fn with_names(owner: &Owner, text: &str) -> String {
+    let name = |word: &str| {
+        let tag = from_hex::<32>(word).map(|_| word)?;
+        owner.database.file(tag).ok().flatten()?.name
+    };
+    let words = text.split(' ').map(|word| {
+        let tag = word.trim_end_matches(|character: char| !character.is_ascii_alphanumeric());
+        name(tag).map_or_else(|| word.to_owned(), |name| format!("{name}{}", &word[tag.len()..]))
+    });
+    words.collect::<Vec<String>>().join(" ")
 }
 
 /// The hashes of a blob's blocks from those who keep it.
@@ -261,7 +307,7 @@ pub(super) fn hashes_from_holders(
     let message = AuditOwnedFile { blob: Some(blob.into()), block: None };
     let mut last = OwnedError::Hashes(HashesError);
     for id in holders {
-        match ask(owner.host, &id.to_string(), &message, &[]) {
+        match ask_within(owner.host, &id.to_string(), &message, &[], HASHES_TIMEOUT) {
             Ok(response) => match manifest.block_hashes(&response.attachment) {
                 Ok(hashes) => return Ok(hashes),
                 Err(error) => last = error.into(),
@@ -273,12 +319,12 @@ pub(super) fn hashes_from_holders(
 }
 
 /// Learns from the tracker of a later version of one file, as from before this node was restored. A tracker that is away
-/// does no harm.
-fn learn_one(owner: &Owner, name_tag: &str) -> Result<(), OwnedError> {
+/// does no harm; says whether it is there.
+fn learn_one(owner: &Owner, name_tag: &str) -> Result<bool, OwnedError> {
     match find(owner, name_tag) {
-        Ok(Some(found)) => learn(owner, found.manifest, found.block_hashes, &found.peers),
-        Ok(None) => Ok(()),
-        Err(OwnedError::Peer(error)) if is_away(&error) => Ok(()),
+        Ok(Some(found)) => learn(owner, found.manifest, found.block_hashes, &found.peers).map(|()| true),
+        Ok(None) => Ok(true),
+        Err(OwnedError::Peer(error)) if is_away(&error) => Ok(false),
         Err(error) => Err(error),
     }
 }
@@ -289,6 +335,9 @@ fn learn(
     block_hashes: Vec<u8>,
     peers: &[StoragePeer],
 ) -> Result<(), OwnedError> {
+    if owner.database.is_outgoing(&manifest)? {
+        return Ok(());
+    }
     let known = owner.database.file(&manifest.manifest.name_tag)?;
     let is_known = |known: &OwnFile| {
         known.manifest.signed == manifest.signed && (!known.block_hashes.is_empty() || block_hashes.is_empty())
@@ -303,7 +352,9 @@ fn learn(
     }
     let holders = peers.iter().filter_map(|peer| peer.peer_id).collect();
     let name = name.filter(|_| !is_deleted);
+    let name_tag = manifest.manifest.name_tag.clone();
     owner.database.put_file(&OwnFile { name, manifest, block_hashes, holders, upload: None })?;
+    forget(owner, &name_tag);
     Ok(())
 }
 
@@ -360,7 +411,11 @@ fn report(owner: &Owner) -> Result<(), OwnedError> {
         let Some(last) = files.last() else { return Ok(()) };
         after = last.manifest.manifest.name_tag.clone();
         let reported = files.into_iter();
-        let reported = reported.map(|file| ReportedFile { manifest: file.manifest.signed, holders: file.holders });
+        let reported = reported.map(|mut file| {
+            // Of a deleted file there may be more; nobody needs them.
+            file.holders.truncate(REPLICAS_MAX as usize);
+            ReportedFile { manifest: file.manifest.signed, holders: file.holders }
+        });
         let message = ReportOwnedFiles { files: reported.collect(), ..ReportOwnedFiles::default() };
         let reply: OwnedFilesReported = read(&ask(owner.host, TRACKER, &message, &[]).map_err(OwnedError::Peer)?)?;
         for signed in reply.superseded {

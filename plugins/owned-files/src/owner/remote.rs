@@ -1,7 +1,8 @@
 //! A blob as a file that is read from its holders, block by block, a few ahead, each checked against the hashes that the
 //! owner has signed. A holder that lies, is slow or is away is asked no more while others are there.
 
-use super::call::{addressed, is_away, timed_out};
+use super::call::{ANSWER_TIMEOUT, addressed, is_away, timed_out};
+use crate::error::BUSY;
 use potluck_sdk::files::BlockHashes;
 use potluck_sdk::message::ATTACHMENT_BYTES_MAX;
 use potluck_sdk::message::owned_files::GetOwnedFile;
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 
 /// Blocks that are asked for ahead, for each holder.
 const BLOCKS_AHEAD: u64 = 3;
-/// A holder that needs longer for a block is passed over while there are others.
+/// A holder that is silent for longer is passed over while there are others.
 const BLOCK_TIMEOUT: Duration = Duration::from_secs(15);
 /// Errors of a holder before it is passed over.
 const FAILURES_MAX: u32 = 2;
@@ -45,12 +46,15 @@ struct Holder {
     id: PeerId,
     failures: u32,
     last_error: Option<ProviderError>,
+    /// When a block last came from it.
+    heard_at: Instant,
 }
 
 impl RemoteBlob {
     pub(crate) fn new(host: Host, owner: PeerId, blob: &str, hashes: BlockHashes, holders: &[PeerId]) -> RemoteBlob {
         let (sender, answers) = mpsc::channel();
-        let holder = |id: &PeerId| Holder { id: *id, failures: 0, last_error: None };
+        let now = Instant::now();
+        let holder = |id: &PeerId| Holder { id: *id, failures: 0, last_error: None, heard_at: now };
         RemoteBlob {
             host,
             blob: blob.to_owned(),
@@ -94,7 +98,8 @@ impl RemoteBlob {
             if let Some(index) = in_turn.into_iter().find(|index| self.holders[*index].failures < FAILURES_MAX) {
                 break index;
             }
-            let may_come_back = |holder: &Holder| holder.last_error.as_ref().is_some_and(is_away);
+            let may_come_back =
+                |holder: &Holder| holder.last_error.as_ref().is_some_and(|error| is_away(error) || error.code == BUSY);
             if self.away_since.elapsed() > PATIENCE || !self.holders.iter().any(may_come_back) {
                 return Err(self.gone());
             }
@@ -141,6 +146,7 @@ impl RemoteBlob {
         let error = match result {
             Ok(response) if self.hashes.check(usize::try_from(block).unwrap_or(usize::MAX), &response.attachment) => {
                 self.away_since = Instant::now();
+                self.holders[index].heard_at = self.away_since;
                 if self.asked.remove(&block).is_some() {
                     self.here.insert(block, response.attachment);
                 }
@@ -166,15 +172,25 @@ impl RemoteBlob {
         holder.last_error = Some(error);
     }
 
+    /// How long a holder may be silent: one that is slow is better than none.
+    fn patience(&self, index: usize) -> Duration {
+        let is_alone = self.holders.iter().enumerate().all(|(other, it)| other == index || it.failures >= FAILURES_MAX);
+        if is_alone { ANSWER_TIMEOUT } else { BLOCK_TIMEOUT }
+    }
+
     /// Asks others for the blocks that do not come.
     fn ask_others(&mut self) -> io::Result<()> {
-        let late = self.asked.iter().filter(|(_, (_, since))| since.elapsed() > BLOCK_TIMEOUT);
-        let late: Vec<(u64, usize)> = late.map(|(block, (index, _))| (*block, *index)).collect();
-        for (block, index) in late {
-            self.asked.remove(&block);
-            let id = self.holders[index].id;
-            self.fail(index, timed_out(&id.to_string()));
-            self.ask(block)?;
+        let asked: Vec<(u64, usize, Instant)> =
+            self.asked.iter().map(|(block, (index, at))| (*block, *index, *at)).collect();
+        for (block, index, asked_at) in asked {
+            let silence = asked_at.max(self.holders[index].heard_at).elapsed();
+            let patience = self.patience(index);
+            if silence > patience {
+                self.asked.remove(&block);
+                let id = self.holders[index].id;
+                self.fail(index, timed_out(&id.to_string(), patience));
+                self.ask(block)?;
+            }
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 const FOLDER: &str = "owned_outgoing";
 const PIECE_BYTES: usize = 64 << 10;
@@ -26,6 +26,15 @@ pub(crate) struct Growing {
     hash: Sha256,
     /// Bytes of the file, in the clear.
     pub(crate) received_bytes: u64,
+    /// When a piece last came.
+    pub(crate) used_at: Instant,
+}
+
+/// No link is followed, whoever has put it there.
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.mode(0o600).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+    options
 }
 
 impl Staging {
@@ -36,6 +45,13 @@ impl Staging {
             _ => {}
         }
         File::open(node_dir)?.sync_all()?;
+        for entry in fs::read_dir(&folder)? {
+            // What an interrupted start of an upload has left: the file itself is still there.
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "new") {
+                let _ = fs::remove_file(path);
+            }
+        }
         Ok(Staging(folder))
     }
 
@@ -47,15 +63,20 @@ impl Staging {
     pub(crate) fn grow(&self, key: &str, keys: &Keys) -> io::Result<Growing> {
         let path = self.path(key);
         let anew = self.0.join(format!("{key}.new"));
-        let file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&anew)?;
-        let mut growing = Growing { writer: keys.encrypt(file)?, hash: Sha256::new(), received_bytes: 0 };
-        match File::open(&path) {
-            Ok(old) => growing.repeat(old, keys)?,
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-        fs::rename(&anew, &path)?;
-        Ok(growing)
+        let begin = || {
+            let file = options().create(true).truncate(true).write(true).open(&anew)?;
+            let (hash, used_at) = (Sha256::new(), Instant::now());
+            let mut growing = Growing { writer: keys.encrypt(file)?, hash, received_bytes: 0, used_at };
+            match self.read(key) {
+                Ok(old) => growing.repeat(old, keys)?,
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+            fs::rename(&anew, &path)?;
+            Ok(growing)
+        };
+        // The disk may be full: what was there is enough to go on with.
+        begin().inspect_err(|_| drop(fs::remove_file(&anew)))
     }
 
     /// Whether there is something to go on with.
@@ -65,7 +86,7 @@ impl Staging {
 
     /// Opens a file that is encrypted wholly.
     pub(crate) fn read(&self, key: &str) -> io::Result<File> {
-        File::open(self.path(key))
+        options().read(true).open(self.path(key))
     }
 
     pub(crate) fn remove(&self, key: &str) -> io::Result<()> {
@@ -75,18 +96,29 @@ impl Staging {
         }
     }
 
-    /// Removes what nobody goes on with: files older than `patience`, but for those in `kept`.
-    pub(crate) fn forget_old(&self, patience: Duration, kept: impl Fn(&str) -> bool) -> io::Result<()> {
+    /// Removes what nobody goes on with: files older than `patience`, but for those in `kept`. Returns how many remain.
+    pub(crate) fn forget_old(&self, patience: Duration, kept: impl Fn(&str) -> bool) -> io::Result<usize> {
+        let mut remaining = 0;
         for entry in fs::read_dir(&self.0)? {
             let entry = entry?;
             let name = entry.file_name();
             let key = name.to_str().and_then(|name| name.strip_suffix(".age"));
-            let age = SystemTime::now().duration_since(entry.metadata()?.modified()?).unwrap_or_default();
-            if key.is_none() || (age > patience && !key.is_some_and(&kept)) {
+            let metadata = match entry.metadata() {
+                Ok(metadata) => metadata,
+                // Its upload has ended just now.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            let age = SystemTime::now().duration_since(metadata.modified()?).unwrap_or_default();
+            // A folder is none of this node's.
+            let is_old = age > patience && !metadata.is_dir();
+            if is_old && !key.is_some_and(&kept) {
                 fs::remove_file(entry.path())?;
+            } else {
+                remaining += usize::from(!metadata.is_dir());
             }
         }
-        Ok(())
+        Ok(remaining)
     }
 }
 
@@ -106,6 +138,7 @@ impl Growing {
         self.writer.write_all(piece)?;
         self.hash.update(piece);
         self.received_bytes += piece.len() as u64;
+        self.used_at = Instant::now();
         Ok(())
     }
 

@@ -29,6 +29,10 @@ const TICK: Duration = Duration::from_millis(500);
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 /// Blocks that a holder may call wrong although they are not, before it is given up.
 const REFUSALS_MAX: u32 = 8;
+/// How often a holder may ask for everything, and for so many blocks more, before it is given up: some is lost whenever it
+/// goes away.
+const RESENDS_MAX: u64 = 4;
+const RESENT_BLOCKS_MAX: u64 = 64;
 
 /// What is brought.
 pub(crate) struct Cargo<'a> {
@@ -47,6 +51,8 @@ pub(crate) struct Outcome {
     pub(crate) holders: Vec<PeerId>,
     /// Why others have not, a sentence each.
     pub(crate) errors: Vec<String>,
+    /// Whether one of them says that it knows a later version.
+    pub(crate) is_superseded: bool,
 }
 
 enum Phase {
@@ -72,15 +78,15 @@ struct Target {
     last_answer: Instant,
     wait: Duration,
     refusals: u32,
-    sent_bytes: u64,
+    sent_blocks: u64,
     told_at: Option<Instant>,
 }
 
 struct Answer {
     target: usize,
     generation: u64,
-    /// Bytes of the block that it answers; none of the manifest.
-    block_bytes: Option<u64>,
+    /// Whether it answers a block, rather than the manifest.
+    is_of_block: bool,
     result: Result<Response, ProviderError>,
 }
 
@@ -137,7 +143,7 @@ impl Target {
             last_answer: now,
             wait: RETRY_WAIT_MIN,
             refusals: 0,
-            sent_bytes: 0,
+            sent_blocks: 0,
             told_at: None,
         }
     }
@@ -193,7 +199,7 @@ impl Transfer<'_> {
         };
         self.targets[index].phase = Phase::Asked;
         self.targets[index].last_answer = Instant::now();
-        self.send(index, &message, self.cargo.block_hashes, None);
+        self.send(index, &message, self.cargo.block_hashes, false);
     }
 
     fn send_block(&mut self, index: usize, block: u64, block_bytes: u64) -> std::io::Result<()> {
@@ -210,15 +216,16 @@ impl Transfer<'_> {
             self.targets[index].last_answer = Instant::now();
         }
         self.targets[index].in_flight += 1;
-        self.send(index, &message, &bytes, Some(length));
+        self.targets[index].sent_blocks += 1;
+        self.send(index, &message, &bytes, true);
         Ok(())
     }
 
-    fn send(&self, index: usize, message: &UploadToPeer<'_>, attachment: &[u8], block_bytes: Option<u64>) {
+    fn send(&self, index: usize, message: &UploadToPeer<'_>, attachment: &[u8], is_of_block: bool) {
         let (sender, generation) = (self.sender.clone(), self.targets[index].generation);
         let json = addressed(&self.targets[index].holder.to_string(), message);
         self.host.call_with(&json, attachment, move |result| {
-            let _ = sender.send(Answer { target: index, generation, block_bytes, result });
+            let _ = sender.send(Answer { target: index, generation, is_of_block, result });
         });
     }
 
@@ -256,23 +263,30 @@ impl Transfer<'_> {
                 target.refusals += 1;
                 return target.begin_later();
             }
-            Err(error) => return self.fail(answer.target, &error.to_string(), outcome),
+            Err(error) => {
+                outcome.is_superseded |= matches!(&error, OwnedError::Peer(error) if error.code == "superseded");
+                return self.fail(answer.target, &error.to_string(), outcome);
+            }
         };
         target.ever_answered = true;
-        if let Some(bytes) = answer.block_bytes {
+        if answer.is_of_block {
             target.in_flight -= 1;
-            target.sent_bytes += bytes;
             target.last_progress = target.last_answer;
             (target.wait, target.refusals) = (RETRY_WAIT_MIN, 0);
         } else {
-            target.missing = uploaded.missing.iter().copied().filter(|(begin, end)| begin < end).collect();
+            let count = self.cargo.size.div_ceil(BlockHashes::block_bytes_for(self.cargo.size));
+            let ranges = uploaded.missing.iter().map(|(begin, end)| (*begin, (*end).min(count)));
+            target.missing = ranges.filter(|(begin, end)| begin < end).collect();
+            if target.sent_blocks > RESENDS_MAX.saturating_mul(count).saturating_add(RESENT_BLOCKS_MAX) {
+                return self.fail(answer.target, "it asks again and again for what it has got", outcome);
+            }
             target.phase = Phase::Sending;
         }
         if uploaded.complete {
             target.phase = Phase::Done;
             outcome.holders.push(target.holder);
         } else if target.missing.is_empty() && target.in_flight == 0 {
-            if answer.block_bytes.is_none() {
+            if !answer.is_of_block {
                 let text = "it says that it lacks nothing and has not all";
                 return self.fail(answer.target, text, outcome);
             }
@@ -310,7 +324,7 @@ impl Transfer<'_> {
             let is_lost =
                 matches!(target.phase, Phase::Begin(_)) && now.duration_since(target.last_progress) > patience;
             if is_lost && target.wait > RETRY_WAIT_MIN {
-                let text = timed_out(&target.holder.to_string()).message;
+                let text = timed_out(&target.holder.to_string(), patience).message;
                 self.fail(index, &text, outcome);
             }
         }

@@ -1,28 +1,36 @@
 //! UPLOAD_OWNED_FILE: pieces are encrypted as they come; the last one has the file brought to its holders.
 
 use super::Owner;
-use super::call::{TRACKER, ask, is_away, read};
+use super::call::{ANSWER_TIMEOUT, TRACKER, ask, ask_within, is_away, read};
 use super::database::{Outgoing, OwnFile};
 use super::staging::Growing;
 use super::transfer::{Cargo, Outcome, bring};
 use crate::error::OwnedError;
+use parking_lot::Mutex;
 use potluck_sdk::files::{BlockHashes, CheckedManifest, FileName, to_hex};
 use potluck_sdk::message::STATUS_OK;
 use potluck_sdk::message::node::{ListPeers, PeerList};
 use potluck_sdk::message::owned_files::{
-    Blob, FindOwnedFile, OwnedFileResponse, OwnedFileUploaded, REPLICAS_MAX, RegisterOwnedFile, ReplicaState,
+    Blob, FindOwnedFile, Manifest, OwnedFileResponse, OwnedFileUploaded, REPLICAS_MAX, RegisterOwnedFile, ReplicaState,
     RequestStoragePeers, Sealed, StoragePeer, StoragePeers,
 };
 use potluck_sdk::message::tracker::PeerEntry;
-use potluck_sdk::{Level, PeerId};
+use potluck_sdk::{Level, PeerId, ProviderError};
 use ring::rand::{SecureRandom, SystemRandom};
+use std::collections::HashSet;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 const OPERATION: &str = "UPLOAD_OWNED_FILE";
+/// How long this node may take to list its peers.
+const PEERS_TIMEOUT: Duration = Duration::from_secs(10);
+/// Files that are brought to holders at a time.
+const TRANSFERS_MAX: u64 = 2;
+/// An upload that nobody has gone on with for so long makes room for another.
+const IDLE_TIME: Duration = Duration::from_secs(600);
 
 /// A piece of an upload, decoded.
 pub(crate) struct Piece {
@@ -40,39 +48,46 @@ pub(crate) struct Piece {
     pub(crate) abort: bool,
 }
 
-/// Takes a piece. May block as long as it takes to bring a whole file to its holders.
-pub(crate) fn take_piece(owner: &Owner, piece: &Piece) -> Result<OwnedFileUploaded, OwnedError> {
+/// What became of a piece.
+pub(crate) enum Taken {
+    /// The answer.
+    Answer(OwnedFileUploaded),
+    /// The whole file is encrypted, and is to be brought to its holders.
+    Whole,
+}
+
+/// Takes a piece.
+pub(crate) fn take_piece(owner: &Arc<Owner>, piece: &Piece) -> Result<Taken, OwnedError> {
     let io = |error| OwnedError::Io(OPERATION, error);
     if piece.abort {
-        owner.growing.lock().remove(&piece.key);
-        if let Some(outgoing) = owner.database.outgoing(&piece.key)? {
-            super::list::withdraw(owner, outgoing)?;
-        }
-        owner.staging.remove(&piece.key).map_err(io)?;
-        return Ok(state(piece, 0, false));
+        return abort(owner, piece).map(Taken::Answer);
     }
     let growing = owner.growing.lock().remove(&piece.key);
     let mut growing = match growing {
         Some(growing) => growing,
         None => {
             if let Some(file) = owner.database.file_of_upload(&piece.key)? {
-                return Ok(complete(owner, &piece.upload, &file, Vec::new()));
+                let replicas = file.manifest.manifest.replicas;
+                let other = format!(
+                    "the file is stored already, for {replicas} replicas; to change that, delete it and upload it again"
+                );
+                let errors = if piece.wanted_replicas() == replicas { Vec::new() } else { vec![other] };
+                return Ok(Taken::Answer(complete(owner, &piece.upload, &file, errors)));
             }
             if let Some(outgoing) = checked_outgoing(owner, &piece.key)? {
                 let size = owner.keys.unseal(&outgoing.manifest.manifest).map_or(0, |(_, sealed)| sealed.size);
-                return if piece.is_final && piece.offset >= size {
-                    send(owner, &piece.upload, outgoing)
-                } else {
-                    Ok(state(piece, size, false))
-                };
+                if !piece.is_final || piece.end() < size {
+                    return Ok(Taken::Answer(state(piece, size, false)));
+                }
+                renew(owner, piece, outgoing)?;
+                return Ok(Taken::Whole);
             }
             let is_question = piece.data.is_empty() && !piece.is_final;
             if (is_question || piece.offset > 0) && !owner.staging.has(&piece.key) {
-                return Ok(state(piece, 0, false));
+                return Ok(Taken::Answer(state(piece, 0, false)));
             }
-            if owner.growing.lock().len() >= owner.config.uploads_max {
-                return Err(OwnedError::UploadsFull(owner.config.uploads_max));
-            }
+            make_room(owner)?;
+            owner.tidy_later();
             owner.staging.grow(&piece.key, &owner.keys).map_err(io)?
         }
     };
@@ -80,21 +95,79 @@ pub(crate) fn take_piece(owner: &Owner, piece: &Piece) -> Result<OwnedFileUpload
         Ok(true) => {}
         Ok(false) => {
             let received_bytes = growing.received_bytes;
-            let stored = piece.offset + piece.data.len() as u64 == received_bytes && !piece.data.is_empty();
+            let stored = piece.end() == received_bytes && !piece.data.is_empty();
             owner.growing.lock().insert(piece.key.clone(), growing);
-            return Ok(state(piece, received_bytes, stored));
+            return Ok(Taken::Answer(state(piece, received_bytes, stored)));
         }
         // What the disk has of a piece is not known after an error; what it has of those before is read anew.
         Err(error) => return Err(error),
     }
-    let outgoing = seal(owner, piece, growing)?;
-    send(owner, &piece.upload, outgoing)
+    seal(owner, piece, growing)?;
+    Ok(Taken::Whole)
+}
+
+impl Piece {
+    fn end(&self) -> u64 {
+        self.offset.saturating_add(self.data.len() as u64)
+    }
+
+    fn wanted_replicas(&self) -> u32 {
+        let named = u32::try_from(self.holders.len()).unwrap_or(REPLICAS_MAX);
+        self.replicas.unwrap_or(1).max(named).clamp(1, REPLICAS_MAX)
+    }
+}
+
+/// The client may want other holders than before, when those it has named are away for good, or another number of them.
+fn renew(owner: &Owner, piece: &Piece, outgoing: Outgoing) -> Result<(), OwnedError> {
+    let before = &outgoing.manifest.manifest;
+    let replicas = piece.wanted_replicas();
+    if replicas == before.replicas && piece.holders == outgoing.named_holders {
+        return Ok(());
+    }
+    let _one_at_a_time = owner.sealing.lock();
+    let mut signed = outgoing.manifest.signed;
+    if replicas != before.replicas {
+        let revision = known_revision(owner, &before.name_tag)?.saturating_add(1);
+        let manifest = Manifest { revision, replicas, ..before.clone() };
+        signed = CheckedManifest::sign(&owner.host, &manifest)?.signed;
+    }
+    owner.database.renew(&piece.key, &signed, &piece.holders)
+}
+
+/// Forgets an upload, and takes it back where it has been brought to.
+fn abort(owner: &Owner, piece: &Piece) -> Result<OwnedFileUploaded, OwnedError> {
+    owner.growing.lock().remove(&piece.key);
+    if let Some(outgoing) = owner.database.outgoing(&piece.key)? {
+        super::list::withdraw(owner, outgoing)?;
+    }
+    owner.staging.remove(&piece.key).map_err(|error| OwnedError::Io(OPERATION, error))?;
+    match owner.database.file_of_upload(&piece.key)? {
+        // Too late: only a deletion takes it back now.
+        Some(file) => Ok(complete(owner, &piece.upload, &file, Vec::new())),
+        None => Ok(state(piece, 0, false)),
+    }
+}
+
+/// Makes room for one more upload in the making, in place of one that nobody has gone on with for long. What the disk has
+/// of that stays, and is read anew when somebody does go on.
+fn make_room(owner: &Owner) -> Result<(), OwnedError> {
+    let mut growing = owner.growing.lock();
+    if growing.len() < owner.config.uploads_max {
+        return Ok(());
+    }
+    let longest = growing.iter().min_by_key(|(_, growing)| growing.used_at);
+    match longest.filter(|(_, growing)| growing.used_at.elapsed() > IDLE_TIME).map(|(key, _)| key.clone()) {
+        Some(key) => drop(growing.remove(&key)),
+        None => return Err(OwnedError::UploadsFull(owner.config.uploads_max)),
+    }
+    Ok(())
 }
 
 /// Writes a piece where it belongs. Says whether the file ends with it.
 fn grow(owner: &Owner, piece: &Piece, growing: &mut Growing) -> Result<bool, OwnedError> {
     if piece.offset != growing.received_bytes {
-        return Ok(false);
+        // The last piece comes again when the node has ended between it and the answer.
+        return Ok(piece.is_final && piece.end() == growing.received_bytes);
     }
     let total = growing.received_bytes + piece.data.len() as u64;
     let size = total.max(piece.size.unwrap_or(0));
@@ -121,7 +194,7 @@ fn state(piece: &Piece, received_bytes: u64, stored: bool) -> OwnedFileUploaded 
 }
 
 /// Ends a file, and signs what it is.
-fn seal(owner: &Owner, piece: &Piece, growing: Growing) -> Result<Outgoing, OwnedError> {
+fn seal(owner: &Owner, piece: &Piece, growing: Growing) -> Result<(), OwnedError> {
     let io = |error| OwnedError::Io(OPERATION, error);
     let size = growing.received_bytes;
     let sha256 = growing.finish().map_err(io)?;
@@ -140,11 +213,8 @@ fn seal(owner: &Owner, piece: &Piece, growing: Growing) -> Result<Outgoing, Owne
     let blob_bytes = reader.metadata().map_err(io)?.len();
     let hashes = BlockHashes::read(blob_bytes, &reader).map_err(io)?;
     let name_tag = owner.keys.name_tag(&piece.name);
-    let registered_revision = registered_revision(owner, &name_tag);
-    let uploaded = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let sealed = Sealed { filename: piece.name.to_string(), size, sha256, uploaded_unix_seconds: uploaded };
-    let named = u32::try_from(piece.holders.len()).unwrap_or(REPLICAS_MAX);
-    let replicas = piece.replicas.unwrap_or(1).max(named).clamp(1, REPLICAS_MAX);
+    let least = least_revision(owner, &name_tag);
+    let sealed = Sealed { filename: piece.name.to_string(), size, sha256, uploaded_unix_seconds: unix_seconds() };
     let blob = Blob {
         id: random_blob_id()?,
         size: blob_bytes,
@@ -153,8 +223,8 @@ fn seal(owner: &Owner, piece: &Piece, growing: Growing) -> Result<Outgoing, Owne
     };
     // Two uploads of one file get revisions of their own.
     let _one_at_a_time = owner.sealing.lock();
-    let revision = registered_revision.max(known_revision(owner, &name_tag)?) + 1;
-    let manifest = owner.keys.manifest(&name_tag, revision, replicas, Some((blob, &sealed)))?;
+    let revision = known_revision(owner, &name_tag)?.saturating_add(1).max(least);
+    let manifest = owner.keys.manifest(&name_tag, revision, piece.wanted_replicas(), Some((blob, &sealed)))?;
     let outgoing = Outgoing {
         upload: piece.key.clone(),
         name: piece.name.to_string(),
@@ -165,7 +235,7 @@ fn seal(owner: &Owner, piece: &Piece, growing: Growing) -> Result<Outgoing, Owne
     };
     owner.database.put_outgoing(&outgoing)?;
     owner.checked.lock().insert(piece.key.clone());
-    Ok(outgoing)
+    Ok(())
 }
 
 fn random_blob_id() -> Result<String, OwnedError> {
@@ -177,17 +247,24 @@ fn random_blob_id() -> Result<String, OwnedError> {
 
 /// The highest revision of a file that this node knows, on its way or stored.
 pub(super) fn known_revision(owner: &Owner, name_tag: &str) -> Result<u64, OwnedError> {
-    let stored = owner.database.file(name_tag)?.map_or(0, |file| file.manifest.manifest.revision);
+    // In this order, since what is on its way becomes a stored version, and not the other way round.
     let outgoing = owner.database.outgoing_of(name_tag)?;
     let outgoing = outgoing.iter().map(|outgoing| outgoing.manifest.manifest.revision);
+    let stored = owner.database.file(name_tag)?.map_or(0, |file| file.manifest.manifest.revision);
     Ok(outgoing.fold(stored, u64::max))
 }
 
-/// That which the tracker knows. It may be away; what it knows more than this node is lost then only if this node has lost
-/// its own list.
-pub(super) fn registered_revision(owner: &Owner, name_tag: &str) -> u64 {
-    let found = find(owner, name_tag).ok().flatten();
-    found.map_or(0, |found| found.manifest.manifest.revision)
+/// The least revision that a new version may have, as far as the tracker knows. When it is away and this node has lost its
+/// list, no later manifest than those that are out may be made up by counting; the time is later than any count.
+fn least_revision(owner: &Owner, name_tag: &str) -> u64 {
+    match find(owner, name_tag) {
+        Ok(found) => found.map_or(1, |found| found.manifest.manifest.revision.saturating_add(1)),
+        Err(_) => unix_seconds(),
+    }
+}
+
+pub(super) fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// What the tracker knows of a file.
@@ -201,12 +278,17 @@ pub(super) struct Registered {
 
 /// Asks the tracker for a file.
 pub(super) fn find(owner: &Owner, name_tag: &str) -> Result<Option<Registered>, OwnedError> {
+    find_within(owner, name_tag, ANSWER_TIMEOUT)
+}
+
+/// As [`find`], with another time.
+pub(super) fn find_within(owner: &Owner, name_tag: &str, timeout: Duration) -> Result<Option<Registered>, OwnedError> {
     let message = FindOwnedFile {
         name_tag: Some(name_tag.into()),
         requester_id: Some(owner.id.to_string().into()),
         ..FindOwnedFile::default()
     };
-    let response = ask(owner.host, TRACKER, &message, &[]).map_err(OwnedError::Peer)?;
+    let response = ask_within(owner.host, TRACKER, &message, &[], timeout).map_err(OwnedError::Peer)?;
     let found: OwnedFileResponse = read(&response)?;
     let Some(signed) = found.manifest.filter(|_| found.found) else { return Ok(None) };
     let manifest = CheckedManifest::try_from(signed)?;
@@ -216,23 +298,66 @@ pub(super) fn find(owner: &Owner, name_tag: &str) -> Result<Option<Registered>, 
     Ok(Some(Registered { manifest, block_hashes: response.attachment, peers: found.storage_peers }))
 }
 
+/// Has an encrypted file brought to its holders, in its turn; a few files at a time are, each of which holds some MiB for
+/// every holder.
+pub(super) fn send_in_turn(
+    owner: &Arc<Owner>,
+    upload: &str,
+    key: &str,
+    done: impl FnOnce(Result<OwnedFileUploaded, OwnedError>) + Send + 'static,
+) {
+    owner.note_active(key);
+    // Always the same lane, so that no file is brought there twice at a time.
+    let lane = format!("/transfer-{}", key.bytes().map(u64::from).sum::<u64>() % TRANSFERS_MAX);
+    let cell = Arc::new(Mutex::new(Some(done)));
+    let (inner, upload, taken) = (Arc::clone(owner), upload.to_owned(), Arc::clone(&cell));
+    let waiting = key.to_owned();
+    let work = move || {
+        let key = waiting;
+        let is_to_end = Arc::clone(inner.active.lock().entry(key.clone()).or_default());
+        let sent = send(&inner, &upload, &key, &is_to_end);
+        inner.active.lock().remove(&key);
+        // Refused and left: there may be other peers later.
+        let is_left = !matches!(sent, Ok(_) | Err(OwnedError::Ended)) && !inner.is_stopping.load(Ordering::Relaxed);
+        if is_left && !matches!(inner.database.outgoing(&key), Ok(None)) {
+            inner.retry_later();
+        }
+        let done = taken.lock().take();
+        if let Some(done) = done {
+            done(sent);
+        }
+    };
+    if let Err(full) = owner.lanes.run(owner.host, &lane, 0, work) {
+        owner.active.lock().remove(key);
+        owner.retry_later();
+        let done = cell.lock().take();
+        if let Some(done) = done {
+            done(Err(full.into()));
+        }
+    }
+}
+
 /// Brings an encrypted file to its holders, and registers it.
-pub(super) fn send(owner: &Owner, upload: &str, outgoing: Outgoing) -> Result<OwnedFileUploaded, OwnedError> {
+fn send(owner: &Owner, upload: &str, key: &str, is_to_end: &AtomicBool) -> Result<OwnedFileUploaded, OwnedError> {
     let io = |error| OwnedError::Io(OPERATION, error);
-    let _turn = owner.transfers.enter();
+    let is_aborted = || owner.is_stopping.load(Ordering::Relaxed) || is_to_end.load(Ordering::Relaxed);
+    if is_aborted() {
+        return Err(ended(owner));
+    }
     // Somebody else may have brought it there while this one waited.
-    if let Some(file) = owner.database.file_of_upload(&outgoing.upload)? {
+    if let Some(file) = owner.database.file_of_upload(key)? {
         return Ok(complete(owner, upload, &file, Vec::new()));
     }
     // A deletion removes what is on its way.
-    let Some(mut outgoing) = owner.database.outgoing(&outgoing.upload)? else { return Err(OwnedError::Superseded) };
-    let stored = owner.database.file(&outgoing.manifest.manifest.name_tag)?;
-    if stored.is_some_and(|stored| stored.manifest.replaces(&outgoing.manifest)) {
+    let Some(mut outgoing) = checked_outgoing(owner, key)? else { return Err(OwnedError::Superseded) };
+    if is_overtaken(owner, &outgoing)? {
         return Err(superseded(owner, &outgoing)?);
     }
-    let file = owner.staging.read(&outgoing.upload).map_err(io)?;
+    let file = owner.staging.read(key).map_err(io)?;
     let size = outgoing.manifest.manifest.blob.as_ref().map_or(0, |blob| blob.size);
-    let (holders, mut errors) = choose_holders(owner, &outgoing, size)?;
+    // Those that may have a part of it come first, if they are there.
+    let begun = if outgoing.named_holders.is_empty() { present(owner, &outgoing.holders) } else { Vec::new() };
+    let (holders, mut errors) = choose_holders(owner, &outgoing, &begun, size)?;
     if holders.is_empty() {
         return Err(OwnedError::NoHolders(no_holders(&errors)));
     }
@@ -241,27 +366,34 @@ pub(super) fn send(owner: &Owner, upload: &str, outgoing: Outgoing) -> Result<Ow
             outgoing.holders.push(*holder);
         }
     }
-    owner.database.note_holders(&outgoing.upload, &outgoing.holders)?;
+    if !owner.database.note_holders(key, &outgoing.holders)? {
+        return Err(OwnedError::Ended);
+    }
     let cargo = Cargo { upload, manifest: &outgoing.manifest, block_hashes: &outgoing.block_hashes, file: &file, size };
     let mut noted = outgoing.holders.clone();
     let replacement = |tried: &[PeerId]| {
         if !outgoing.named_holders.is_empty() {
             return None;
         }
+        if let Some(holder) = begun.iter().find(|holder| !tried.contains(holder)) {
+            return Some(*holder);
+        }
         let holder = storage_peers(owner, 1, size, tried).ok()?.into_iter().next()?;
         noted.push(holder);
-        owner.database.note_holders(&outgoing.upload, &noted).ok()?;
-        Some(holder)
+        owner.database.note_holders(key, &noted).is_ok_and(|is_wanted| is_wanted).then_some(holder)
     };
-    let is_to_end = Arc::new(AtomicBool::new(false));
-    owner.active.lock().insert(outgoing.upload.clone(), Arc::clone(&is_to_end));
-    let is_aborted = || owner.is_stopping.load(Ordering::Relaxed) || is_to_end.load(Ordering::Relaxed);
-    let Outcome { holders, errors: failures } = bring(owner.host, &cargo, holders, replacement, is_aborted);
-    owner.active.lock().remove(&outgoing.upload);
+    let Outcome { holders, errors: failures, is_superseded } =
+        bring(owner.host, &cargo, holders, replacement, is_aborted);
     if is_aborted() {
-        return Err(OwnedError::Ended);
+        return Err(ended(owner));
     }
     errors.extend(failures);
+    // They may have heard of a later version first.
+    let manifest = &outgoing.manifest.manifest;
+    let is_later_known = is_superseded && known_revision(owner, &manifest.name_tag)? > manifest.revision;
+    if holders.is_empty() && (is_later_known || is_overtaken(owner, &outgoing)?) {
+        return Err(superseded(owner, &outgoing)?);
+    }
     if holders.is_empty() {
         return Err(OwnedError::NoHolders(no_holders(&errors)));
     }
@@ -269,8 +401,6 @@ pub(super) fn send(owner: &Owner, upload: &str, outgoing: Outgoing) -> Result<Ow
     if holders.len() >= wanted {
         // Others have taken the place of those that failed.
         errors.clear();
-    } else if errors.is_empty() {
-        errors.push(format!("{} of {wanted} replicas are stored; more when there are peers for them", holders.len()));
     }
     register(owner, &outgoing, &holders, &mut errors)?;
     let file = OwnFile {
@@ -283,8 +413,25 @@ pub(super) fn send(owner: &Owner, upload: &str, outgoing: Outgoing) -> Result<Ow
     if !owner.database.put_file(&file)? {
         return Err(OwnedError::Superseded);
     }
+    super::download::forget(owner, &file.manifest.manifest.name_tag);
+    owner.checked.lock().remove(key);
     owner.staging.remove(&outgoing.upload).map_err(io)?;
     Ok(complete(owner, upload, &file, errors))
+}
+
+/// Whether a later version is stored, or the file is deleted.
+fn is_overtaken(owner: &Owner, outgoing: &Outgoing) -> Result<bool, OwnedError> {
+    let stored = owner.database.file(&outgoing.manifest.manifest.name_tag)?;
+    Ok(stored.is_some_and(|stored| stored.manifest.replaces(&outgoing.manifest)))
+}
+
+/// Why an upload was not brought to its end.
+fn ended(owner: &Owner) -> OwnedError {
+    if !owner.is_stopping.load(Ordering::Relaxed) {
+        return OwnedError::Ended;
+    }
+    let text = "the node is stopping; the upload goes on when it is back";
+    OwnedError::Peer(ProviderError::new(ProviderError::NODE_STOPPING, text))
 }
 
 /// Forgets an upload that a later version, or a deletion, has overtaken, also where it has been brought to.
@@ -297,6 +444,7 @@ fn superseded(owner: &Owner, outgoing: &Outgoing) -> Result<OwnedError, OwnedErr
         super::list::delete_at(owner, &outgoing.holders, &outgoing.manifest, &later);
     }
     owner.database.remove_outgoing(&outgoing.upload)?;
+    owner.checked.lock().remove(&outgoing.upload);
     owner.staging.remove(&outgoing.upload).map_err(|error| OwnedError::Io(OPERATION, error))?;
     Ok(OwnedError::Superseded)
 }
@@ -333,25 +481,37 @@ fn register(
     }
 }
 
-/// Those whom the client has named, and as many as are missing from the tracker.
-fn choose_holders(owner: &Owner, outgoing: &Outgoing, size: u64) -> Result<(Vec<PeerId>, Vec<String>), OwnedError> {
+/// Those of some peers that are in this node's table.
+fn present(owner: &Owner, ids: &[PeerId]) -> Vec<PeerId> {
+    let known = peers(owner).unwrap_or_default();
+    ids.iter().copied().filter(|id| known.iter().any(|peer| peer.peer_id == Some(*id))).collect()
+}
+
+/// Those whom the client has named, or where it has begun, and as many as are missing from the tracker.
+fn choose_holders(
+    owner: &Owner,
+    outgoing: &Outgoing,
+    begun: &[PeerId],
+    size: u64,
+) -> Result<(Vec<PeerId>, Vec<String>), OwnedError> {
     let mut errors = Vec::new();
-    let mut holders = Vec::new();
+    let wanted = outgoing.manifest.manifest.replicas as usize;
+    let mut holders: Vec<PeerId> = begun.iter().copied().take(wanted).collect();
     if !outgoing.named_holders.is_empty() {
         let known = peers(owner)?;
         for named in &outgoing.named_holders {
-            let id = named.parse::<PeerId>().ok().or_else(|| {
-                known.iter().find(|peer| address(&peer.ip, peer.port) == *named).and_then(|peer| peer.peer_id)
-            });
+            let id = named
+                .parse::<PeerId>()
+                .ok()
+                .or_else(|| known.iter().find(|peer| is_address_of(named, peer)).and_then(|peer| peer.peer_id));
             match id {
-                Some(id) if id == owner.id => errors.push(format!("{named} is this node; the file is here already")),
+                Some(id) if id == owner.id => errors.push(format!("{named} is this node; name another one")),
                 Some(id) if !holders.contains(&id) => holders.push(id),
                 Some(_) => {}
                 None => errors.push(format!("no peer {named} is known here; see `potluck peers`")),
             }
         }
     }
-    let wanted = outgoing.manifest.manifest.replicas as usize;
     if holders.len() < wanted && errors.is_empty() {
         match storage_peers(owner, wanted - holders.len(), size, &holders) {
             Ok(more) => holders.extend(more),
@@ -382,21 +542,27 @@ pub(super) fn peers(owner: &Owner) -> Result<Vec<PeerEntry>, OwnedError> {
     owner.host.call_with(&potluck_sdk::message::to_json(&ListPeers {}), &[], move |answer| {
         let _ = sender.try_send(answer);
     });
-    let answer = receiver.recv_timeout(Duration::from_secs(10));
-    let response = answer.unwrap_or_else(|_| Err(super::call::timed_out("this node"))).map_err(OwnedError::Peer)?;
+    let answer = receiver.recv_timeout(PEERS_TIMEOUT);
+    let response =
+        answer.unwrap_or_else(|_| Err(super::call::timed_out("this node", PEERS_TIMEOUT))).map_err(OwnedError::Peer)?;
     Ok(read::<PeerList>(&response)?.peers)
 }
 
-/// As people write it.
-fn address(ip: &str, port: u16) -> String {
-    match ip.parse::<IpAddr>() {
-        Ok(IpAddr::V6(_)) => format!("[{ip}]:{port}"),
-        _ => format!("{ip}:{port}"),
+/// Whether somebody means a peer by `192.0.2.7:9000` or `[2001:db8::7]:9000`, however that is written.
+fn is_address_of(named: &str, peer: &PeerEntry) -> bool {
+    match (named.parse::<SocketAddr>(), peer.ip.parse::<IpAddr>()) {
+        (Ok(named), Ok(ip)) => named == SocketAddr::new(ip, peer.port),
+        _ => named == peer.address(),
     }
 }
 
 /// The answer once a file is stored.
-fn complete(owner: &Owner, upload: &str, file: &OwnFile, errors: Vec<String>) -> OwnedFileUploaded {
+fn complete(owner: &Owner, upload: &str, file: &OwnFile, mut errors: Vec<String>) -> OwnedFileUploaded {
+    let wanted = file.manifest.manifest.replicas as usize;
+    if file.holders.len() < wanted && errors.is_empty() {
+        let count = file.holders.len();
+        errors.push(format!("{count} of {wanted} replicas are stored; more when there are peers for them"));
+    }
     let sealed = owner.keys.unseal(&file.manifest.manifest).map(|(_, sealed)| sealed);
     let known = peers(owner).unwrap_or_default();
     OwnedFileUploaded {
@@ -444,20 +610,40 @@ fn checked_outgoing(owner: &Owner, key: &str) -> Result<Option<Outgoing>, OwnedE
     Ok(None)
 }
 
-/// Goes on with the uploads that a restart, or a lack of holders, has left; returns how many remain.
-pub(crate) fn go_on(owner: &Owner) -> Result<usize, OwnedError> {
-    for key in owner.database.outgoing_uploads()? {
-        let Some(outgoing) = checked_outgoing(owner, &key)? else { continue };
-        if let Err(error) = send(owner, &key, outgoing) {
-            owner.host.log(Level::Warn, &format!("an upload cannot be completed yet: {error}"));
+/// Goes on with the uploads that a restart, or a lack of holders, has left.
+pub(crate) fn go_on(owner: &Arc<Owner>) -> Result<(), OwnedError> {
+    if !owner.is_going_on.swap(true, Ordering::Relaxed) {
+        match owner.database.outgoing_uploads() {
+            Ok(keys) => send_next(owner, keys),
+            Err(error) => {
+                owner.is_going_on.store(false, Ordering::Relaxed);
+                return Err(error);
+            }
         }
     }
-    Ok(owner.database.outgoing_uploads()?.len())
+    Ok(())
 }
 
-/// Removes what nobody goes on with.
-pub(crate) fn forget_old(owner: &Owner) -> io::Result<()> {
-    let outgoing = owner.database.outgoing_uploads().map_err(io::Error::other)?;
+/// Sends one after the other, so that what somebody waits for never waits for many that lead to nothing.
+fn send_next(owner: &Arc<Owner>, mut keys: Vec<String>) {
+    let next = std::iter::from_fn(|| keys.pop()).find(|key| !owner.note_active(key));
+    let Some(key) = next.filter(|_| !owner.is_stopping.load(Ordering::Relaxed)) else {
+        owner.is_going_on.store(false, Ordering::Relaxed);
+        return;
+    };
+    let this = Arc::clone(owner);
+    send_in_turn(owner, &key, &key, move |sent| {
+        if let Err(error) = sent {
+            this.host.log(Level::Debug, &format!("an upload cannot be completed yet: {error}"));
+        }
+        send_next(&this, keys);
+    });
+}
+
+/// Removes what nobody goes on with; returns how many files remain.
+pub(crate) fn forget_old(owner: &Owner) -> io::Result<usize> {
+    let outgoing: HashSet<String> = owner.database.outgoing_uploads().map_err(io::Error::other)?.into_iter().collect();
     let patience = Duration::from_secs(owner.config.unfinished_seconds);
-    owner.staging.forget_old(patience, |key| outgoing.iter().any(|kept| kept == key))
+    owner.growing.lock().retain(|_, growing| growing.used_at.elapsed() <= patience);
+    owner.staging.forget_old(patience, |key| outgoing.contains(key) || owner.growing.lock().contains_key(key))
 }

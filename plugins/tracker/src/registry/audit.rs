@@ -9,7 +9,7 @@ use potluck_sdk::files::{BlockHashes, CheckedManifest};
 use potluck_sdk::message::owned_files::{AuditOwnedFile, REPLICA_TOPIC, ReplicaEvent, ReplicaState};
 use potluck_sdk::{Level, PeerId, ProviderError, Response};
 use rusqlite::{Connection, OptionalExtension, params};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -25,6 +25,12 @@ const PAGE: usize = 200;
 /// Files with up to so many blocks are checked wholly when their owner asks; of larger ones so many are.
 const ALL_BLOCKS_MAX: usize = 64;
 const SOME_BLOCKS: usize = 16;
+
+/// Most replicas of which it is noted since when their holder shows nothing.
+const UNPROVEN_MAX: usize = 10_000;
+
+/// Since when holders that are there do not show their replicas: file and holder, and Unix seconds.
+pub(super) type Unproven = HashMap<(i64, PeerId), u64>;
 
 /// A file whose replicas are looked at.
 pub(super) struct Checked {
@@ -180,10 +186,43 @@ fn check_page(registry: &Arc<Registry>, page: Vec<(i64, i64, String)>) {
     });
     ask_each(registry, ANSWER_TIMEOUT, questions, |(file, blob, holder, hashes, block), answer| {
         match judge(&hashes, block, &answer) {
-            Verdict::State(state) => record(registry, file, blob, holder, state),
-            Verdict::Unknown => note_silence(registry, &blob, holder, answer.err()),
+            Verdict::State(state) => {
+                registry.unproven.lock().remove(&(file, holder));
+                record(registry, file, blob, holder, state);
+            }
+            Verdict::Unknown => {
+                note_silence(registry, &blob, holder, answer.err());
+                if is_silent_for_long(registry, file, holder) {
+                    record(registry, file, blob, holder, ReplicaState::Missing);
+                }
+            }
         }
     });
+}
+
+/// A holder that is there, and shows nothing for as long as one that is away is waited for, has nothing: else whoever
+/// answers that it is busy would pass.
+fn is_silent_for_long(registry: &Registry, file: i64, holder: PeerId) -> bool {
+    let now = registry.now();
+    let mut unproven = registry.unproven.lock();
+    if unproven.len() >= UNPROVEN_MAX && !unproven.contains_key(&(file, holder)) {
+        unproven.clear();
+    }
+    let since = *unproven.entry((file, holder)).or_insert(now);
+    now.saturating_sub(since) >= registry.repair_after.as_secs()
+}
+
+/// Whether a peer shows a block of what was brought to it just now: who only says that it has it would be brought it again
+/// and again, and nobody else instead.
+pub(super) fn has_arrived(registry: &Registry, checked: &Checked, holder: PeerId) -> Result<(), String> {
+    let Some(hashes) = checked.hashes.as_ref().filter(|hashes| hashes.count() > 0) else { return Ok(()) };
+    let block = random_below(hashes.count() as u64) as usize;
+    let answer = ask(registry, ANSWER_TIMEOUT, challenge(registry, holder, &checked.blob, Some(block)));
+    match (judge(hashes, block, &answer), answer) {
+        (Verdict::State(ReplicaState::Ok), _) => Ok(()),
+        (_, Err(error)) => Err(format!("{holder} does not show what was brought to it: {error}")),
+        (_, Ok(_)) => Err(format!("{holder} shows something else than what was brought to it")),
+    }
 }
 
 fn note_silence(registry: &Registry, blob: &str, holder: PeerId, error: Option<ProviderError>) {

@@ -1,7 +1,7 @@
 //! What can go wrong in the registry, and the codes that programs see.
 
 use potluck_sdk::ProviderError;
-use potluck_sdk::files::{HashesError, ManifestError};
+use potluck_sdk::files::{HashesError, ManifestError, NameError};
 use potluck_sdk::message::owned_files::{ENTRIES_MAX, REPLICAS_MAX};
 
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +12,8 @@ pub(crate) enum RegistryError {
     Missing,
     #[error("{0}")]
     Invalid(&'static str),
+    #[error("Invalid filename: {0}")]
+    Name(NameError),
     #[error(transparent)]
     Manifest(#[from] ManifestError),
     #[error(transparent)]
@@ -57,6 +59,7 @@ impl From<RegistryError> for ProviderError {
         use RegistryError::*;
         let code = match error {
             Required(_) | Missing | Invalid(_) => ProviderError::INVALID_MESSAGE,
+            Name(_) => "invalid_name",
             Manifest(_) => "invalid_manifest",
             Hashes(_) => "hash_mismatch",
             NotOwner | NoOwner => ProviderError::FORBIDDEN,

@@ -5,7 +5,7 @@ use super::error::RegistryError;
 use super::store::{Limits, unsigned};
 use super::{Asker, Registry, messages};
 use crate::address::Address;
-use potluck_sdk::files::NAME_BYTES_MAX;
+use potluck_sdk::files::FileName;
 use potluck_sdk::message::STATUS_OK;
 use potluck_sdk::message::owned_files::{BindOwner, OwnerBound, REPLICAS_MAX, ReplicaState, StoragePeer};
 use potluck_sdk::{Reply, Request};
@@ -87,9 +87,7 @@ pub(super) fn refuse_foreign(
 
 /// Adds a file, or places to one that is known.
 pub(super) fn put(connection: &Connection, told: Told, limits: Limits) -> Result<(), RegistryError> {
-    if told.filename.is_empty() || told.filename.len() > NAME_BYTES_MAX {
-        return Err(RegistryError::Invalid("a file's name must have 1 to 1024 bytes; choose another one"));
-    }
+    FileName::try_from(told.filename.as_str()).map_err(RegistryError::Name)?;
     let owner = told.member.as_deref().unwrap_or(&told.owner);
     if let Some(known) = find_of(connection, owner, &told.filename)? {
         let mut storage = known.storage;

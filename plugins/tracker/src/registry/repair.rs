@@ -18,6 +18,9 @@ use std::time::Duration;
 /// What a holder may take to bring a replica to another peer: this, and as long as the bytes need at the slowest.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const SLOWEST_BYTES_A_SECOND: u64 = 256 << 10;
+const LONGEST_ANSWER: Duration = Duration::from_secs(3600);
+/// After this nothing more is begun for a file before the next round.
+const FILE_SECONDS_MAX: u64 = 3600;
 /// Peers that are tried for one new replica.
 const TRIES_MAX: usize = 3;
 /// Files that one round mends.
@@ -140,7 +143,11 @@ fn try_mend(registry: &Arc<Registry>, checked: &Checked, mended: &mut Mended) ->
     }
     let mut good_count = plan.good_count;
     let mut gone = plan.gone;
+    let end = registry.now() + FILE_SECONDS_MAX;
     for holder in plan.mend {
+        if registry.now() > end {
+            return Ok(());
+        }
         match replicate(registry, checked, &plan.sources, holder) {
             Ok(()) => {
                 audit::record(registry, checked.file.number, checked.blob.clone(), holder, ReplicaState::Unchecked);
@@ -155,7 +162,7 @@ fn try_mend(registry: &Arc<Registry>, checked: &Checked, mended: &mut Mended) ->
     }
     let mut not: HashSet<PeerId> = checked.replicas.iter().map(|replica| replica.holder).collect();
     not.insert(checked.owner);
-    while good_count < wanted && !registry.stopped.load(Ordering::Relaxed) {
+    while good_count < wanted && registry.now() <= end && !registry.stopped.load(Ordering::Relaxed) {
         let Some(target) = add_one(registry, checked, &plan.sources, &mut not, mended)? else { break };
         let (number, blob, replaced) = (checked.file.number, checked.blob.clone(), gone.pop());
         registry.worker.wait(move |connection| {
@@ -198,14 +205,20 @@ fn add_one(
     Ok(None)
 }
 
-/// Has the first holder that can bring its replica to a peer.
+/// A transfer that takes longer goes on without the tracker, which sees in a later round what came of it: nobody who
+/// claims a large size, and is slow, keeps all others waiting.
+fn patience(size: u64) -> Duration {
+    (ANSWER_TIMEOUT + Duration::from_secs(size / SLOWEST_BYTES_A_SECOND)).min(LONGEST_ANSWER)
+}
+
+/// Has the first holder that can bring its replica to a peer, which has to show it then.
 fn replicate(registry: &Registry, checked: &Checked, sources: &[PeerId], target: PeerId) -> Result<(), String> {
-    let timeout = ANSWER_TIMEOUT + Duration::from_secs(checked.size / SLOWEST_BYTES_A_SECOND);
+    let timeout = patience(checked.size);
     let mut last = String::new();
     for source in sources.iter().take(TRIES_MAX) {
         let message = ReplicateOwnedFile { blob: Some(checked.blob.as_str().into()), target: Some(target) };
         match ask(registry, timeout, registry.addressed(*source, &message)) {
-            Ok(_) => return Ok(()),
+            Ok(_) => return audit::has_arrived(registry, checked, target),
             Err(error) => {
                 last = format!("the holder {source} could not bring {} to {target}: {error}", checked.file.name_tag);
             }
@@ -346,6 +359,13 @@ mod tests {
     fn replica(number: u8, state: ReplicaState, heard: u64) -> ReplicaRow {
         let holder = PeerId::from_hash([number; 16]);
         ReplicaRow { holder, state, checked: None, ip: String::new(), port: 0, heard }
+    }
+
+    #[test]
+    fn nobody_is_waited_for_without_end() {
+        assert_eq!(patience(0), Duration::from_secs(60));
+        assert_eq!(patience(256 << 20), Duration::from_secs(60 + 1024));
+        assert_eq!(patience(u64::MAX), LONGEST_ANSWER);
     }
 
     #[test]
