@@ -29,6 +29,8 @@ mod limits;
 mod loading;
 /// SET_MEM and its companions: round trips, expiry, versions, paging, limits.
 mod memory;
+/// Owned files whose owner, holder or tracker has a full or failing disk.
+mod owned_faults;
 /// Owned files: kept by others, read by nobody else, there again after restarts and moves.
 mod owned_files;
 /// One upload that is interrupted by everybody.

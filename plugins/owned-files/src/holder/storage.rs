@@ -201,9 +201,34 @@ impl Storage {
         result
     }
 
-    /// Opens a replica to write blocks to, which is made when it is not there.
+    /// Opens a replica to write blocks to, whatever its name says just now; one that is not there is made.
     pub(crate) fn open_to_write(&self, owner: PeerId, blob: BlobId, state: State) -> io::Result<File> {
+        for state in STATES {
+            match options().write(true).open(self.path(owner, blob, suffix(state))) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => return other,
+            }
+        }
         options().write(true).create(true).truncate(false).open(self.path(owner, blob, suffix(state)))
+    }
+
+    /// Throws the bytes of a replica away; what is known of it stays.
+    pub(crate) fn discard(&self, owner: PeerId, blob: BlobId) -> io::Result<()> {
+        for state in STATES {
+            remove(&self.path(owner, blob, suffix(state)))?;
+        }
+        Ok(())
+    }
+
+    /// Gives a replica the name of one that is whole, unless it has it already: its folder may have failed to be synced.
+    pub(crate) fn name_whole(&self, owner: PeerId, blob: BlobId, from: State) -> io::Result<()> {
+        match self.rename(owner, blob, from, State::Whole) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                options().open(self.path(owner, blob, suffix(State::Whole)))?;
+                sync_folder(&self.folder(owner))
+            }
+            other => other,
+        }
     }
 
     /// Gives a replica the name of another state.

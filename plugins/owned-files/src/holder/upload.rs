@@ -253,10 +253,15 @@ fn settle(
         holder.parts.lock().put(blob, part);
         return Ok(told);
     }
-    // When this fails, what is there is found again by hashing it.
-    let file = holder.storage.open_to_write(known.file.owner, blob, known.state).map_err(io)?;
-    file.set_len(known.size).and_then(|()| file.sync_all()).map_err(io)?;
-    holder.storage.rename(known.file.owner, blob, known.state, State::Whole).map_err(io)?;
+    let owner = known.file.owner;
+    let file = holder.storage.open_to_write(owner, blob, known.state).map_err(io)?;
+    if let Err(error) = file.set_len(known.size).and_then(|()| file.sync_all()) {
+        // The next sync may succeed without having written what this one could not, so all blocks have to come again.
+        let _ = holder.storage.discard(owner, blob);
+        return Err(io(error));
+    }
+    // When this fails, what is there is found again by hashing it, under either name.
+    holder.storage.name_whole(owner, blob, known.state).map_err(io)?;
     holder.index.lock().update(blob, |replica| replica.state = State::Whole);
     // What it replaces stays until its owner, or the tracker, says that the new version counts: the owner may have been
     // killed before it could register that.

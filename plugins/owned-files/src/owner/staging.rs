@@ -9,20 +9,23 @@ use super::keys::Keys;
 use age::stream::StreamWriter;
 use potluck_sdk::files::Sha256;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, ErrorKind, Read, Write};
+use std::io::{self, BufReader, BufWriter, ErrorKind, IntoInnerError, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 const FOLDER: &str = "owned_outgoing";
 const PIECE_BYTES: usize = 64 << 10;
+/// Room for what stands before the first chunk. It is written together with that one: what the library says of an error in
+/// the header has lost its kind, by which a full disk is told from a broken one.
+const HEADER_BYTES: usize = 4 << 10;
 
 /// The folder of files on their way out. Each is named by the key of its upload.
 pub(crate) struct Staging(PathBuf);
 
 /// A file that is being encrypted.
 pub(crate) struct Growing {
-    writer: StreamWriter<File>,
+    writer: StreamWriter<BufWriter<File>>,
     hash: Sha256,
     /// Bytes of the file, in the clear.
     pub(crate) received_bytes: u64,
@@ -66,7 +69,12 @@ impl Staging {
         let begin = || {
             let file = options().create(true).truncate(true).write(true).open(&anew)?;
             let (hash, used_at) = (Sha256::new(), Instant::now());
-            let mut growing = Growing { writer: keys.encrypt(file)?, hash, received_bytes: 0, used_at };
+            let mut growing = Growing {
+                writer: keys.encrypt(BufWriter::with_capacity(HEADER_BYTES, file))?,
+                hash,
+                received_bytes: 0,
+                used_at,
+            };
             match self.read(key) {
                 Ok(old) => growing.repeat(old, keys)?,
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -144,7 +152,7 @@ impl Growing {
 
     /// Ends the file; returns the SHA-256 of what went in.
     pub(crate) fn finish(self) -> io::Result<String> {
-        self.writer.finish()?;
+        self.writer.finish()?.into_inner().map_err(IntoInnerError::into_error)?;
         Ok(self.hash.finish())
     }
 }
