@@ -1,16 +1,18 @@
 //! The owner's role: encrypts, brings files to holders, finds and decrypts them again.
 //!
-//! `keys` (what only the owner can do), `staging` (files on their way out), `upload` and `transfer`, `remote` and `download`,
-//! `list` (all that is about files that are stored), `database` (what the owner knows), `handler` (one function a message).
+//! `keys` (what only the owner can do), `staging` (files on their way out), `upload`, `delivery` and `transfer`, `remote` and
+//! `download`, `list` (all that is about files that are stored), `tracker` (what it is asked), `call` (asking and waiting), `database` (what the owner knows), `handler` (one function a message).
 
 mod call;
 mod database;
+mod delivery;
 mod download;
 mod handler;
 mod keys;
 mod list;
 mod remote;
 mod staging;
+mod tracker;
 mod transfer;
 mod upload;
 
@@ -112,7 +114,7 @@ impl Owner {
 
     /// Goes on with the uploads that were left.
     fn go_on(self: &Arc<Owner>) {
-        if let Err(error) = upload::go_on(self) {
+        if let Err(error) = delivery::go_on(self) {
             self.host.log(Level::Warn, &format!("owned files: uploads cannot be gone on with: {error}"));
         }
     }

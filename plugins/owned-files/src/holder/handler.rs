@@ -33,19 +33,11 @@ pub(crate) fn answer(holder: &Arc<Holder>, request: Request<'_>, reply: Reply<'_
         Err(error) => return reply.error(&error),
     };
     let Some(lane) = work.lane else { return (work.run)(holder, reply.later()) };
-    // The reply goes along in a cell, so that it is still here when there is no room for the work.
-    let cell = Arc::new(parking_lot::Mutex::new(Some(reply.later())));
-    let (inner, run, at) = (Arc::clone(&cell), work.run, Arc::clone(holder));
-    let queued = holder.lanes.run(holder.host, &lane, work.bytes, move || {
-        let reply = inner.lock().take();
-        if let Some(reply) = reply {
-            run(&at, reply);
-        }
-    });
-    if let Err(error) = queued
-        && let Some(reply) = cell.lock().take()
-    {
-        reply.error(&OwnedError::from(error).into());
+    let (at, run) = (Arc::clone(holder), work.run);
+    let reply = reply.later();
+    let queued = holder.lanes.run_with(holder.host, &lane, work.bytes, reply, move |reply| run(&at, reply));
+    if let Err((reply, full)) = queued {
+        reply.error(&OwnedError::from(full).into());
     }
 }
 

@@ -6,7 +6,7 @@
 use super::Owner;
 use super::call::ANSWER_TIMEOUT;
 use super::remote::RemoteBlob;
-use super::upload::{Registered, find_within};
+use super::tracker::{Registered, find_within};
 use crate::error::OwnedError;
 use age::stream::StreamReader;
 use potluck_sdk::files::FileName;

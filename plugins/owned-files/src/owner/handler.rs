@@ -1,12 +1,12 @@
 //! One function a message of the node's own user: decode, find its lane, make the reply on a blocking thread.
 
 use super::Owner;
-use super::upload::{Piece, Taken, send_in_turn, take_piece};
+use super::delivery::send_in_turn;
+use super::upload::{Piece, Taken, take_piece};
 use super::{download, list};
 use crate::error::OwnedError;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use parking_lot::Mutex;
 use potluck_sdk::files::{FileName, to_hex};
 use potluck_sdk::message::disk::Encoding;
 use potluck_sdk::message::owned_files::{
@@ -43,19 +43,10 @@ pub(crate) fn answer(owner: &Arc<Owner>, request: Request<'_>, reply: Reply<'_>)
         Ok(work) => work,
         Err(error) => return reply.error(&error),
     };
-    let (inner, lanes, host) = (Arc::clone(owner), owner.lanes.clone(), owner.host);
-    // The reply goes along in a cell, so that it is still here when there is no room for the work.
-    let cell = Arc::new(Mutex::new(Some(reply.later())));
-    let taken = Arc::clone(&cell);
-    let queued = lanes.run(host, &work.lane, work.bytes, move || {
-        let reply = taken.lock().take();
-        if let Some(reply) = reply {
-            (work.run)(&inner, reply);
-        }
-    });
-    if let Err(full) = queued
-        && let Some(reply) = cell.lock().take()
-    {
+    let (inner, run) = (Arc::clone(owner), work.run);
+    let reply = reply.later();
+    let queued = owner.lanes.run_with(owner.host, &work.lane, work.bytes, reply, move |reply| run(&inner, reply));
+    if let Err((reply, full)) = queued {
         reply.error(&OwnedError::from(full).into());
     }
 }
