@@ -24,6 +24,8 @@ pub struct Incoming<'a> {
     pub attachment: &'a [u8],
     /// Who sent it, as established by the host.
     pub caller: Caller<'a>,
+    /// The process that the caller is, when it is a task; else empty.
+    pub process: &'a str,
     /// The IP address that it came from over the network; empty for this machine.
     pub source_ip: &'a str,
     /// The file with the bytes of its member `data`, when that was taken out because it was larger than a frame.

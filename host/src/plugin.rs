@@ -134,6 +134,7 @@ impl Plugin {
                 defer: defer_call,
                 source_ip: Slice::new(incoming.source_ip.as_bytes()),
                 spooled: Slice::new(incoming.spooled.map_or(&b""[..], |path| path.as_os_str().as_bytes())),
+                process: Slice::new(incoming.process.as_bytes()),
             },
             account: &self.account,
             defer,

@@ -55,6 +55,7 @@ pub fn route(
     incoming: Incoming<'_>,
     sink: &mut dyn FnMut() -> Sink,
 ) -> Dispatch {
+    let incoming = on_behalf(node, envelope, incoming);
     if let Some(to) = envelope.to.as_deref()
         && !node.is_own_address(to)
     {
@@ -90,6 +91,15 @@ pub fn route(
         Ok(response) => Dispatch::Ready(response),
         Err(pending) => Dispatch::Pending(pending),
     }
+}
+
+/// A provider that speaks for a task has the rights of that task, and nothing of its own.
+fn on_behalf<'a>(node: &'a Node, envelope: &Envelope<'a>, incoming: Incoming<'a>) -> Incoming<'a> {
+    if !matches!(incoming.caller, Caller::Plugin(_)) || !envelope.for_task {
+        return incoming;
+    }
+    let caller = Caller::Task(envelope.works_for.unwrap_or(&node.id_text));
+    Incoming { caller, process: envelope.process, ..incoming }
 }
 
 /// Whether the caller may send the message, by the rules of whoever answers it and of `[access]`.
@@ -133,7 +143,12 @@ fn forward(
     let answer = Arc::clone(&pending);
     // What a task may not do here it may not do there; and a provider says itself when a task stands behind it.
     let for_task = envelope.for_task || matches!(incoming.caller, Caller::Task(_));
-    let json = envelope.rewrite(if for_task { r#""behalf":"task""# } else { "" });
+    let behalf = match (for_task, incoming.process) {
+        (false, _) => String::new(),
+        (true, "") => r#""behalf":"task""#.to_owned(),
+        (true, process) => format!(r#""behalf":"task:{process}""#),
+    };
+    let json = envelope.rewrite(&behalf);
     let sink = Box::new(move |response| answer.answer(response));
     if let Some(sent) = node.links.send(target, &json, incoming.attachment, sink, &node.runtime) {
         pending.on_cancel(CancelHook::host(move || sent.cancel()));

@@ -68,7 +68,14 @@ unsafe extern "C" fn call(this: *mut c_void, json: Slice, attachment: Slice, don
     // SAFETY: a plugin passes its own context; the slices live until this returns.
     let (this, json, attachment) = unsafe { (context(this), json.text(), attachment.bytes()) };
     let done = Done(Some(done));
-    let incoming = Incoming { json, attachment, caller: Caller::Plugin(&this.plugin.id), source_ip: "", spooled: None };
+    let incoming = Incoming {
+        json,
+        attachment,
+        caller: Caller::Plugin(&this.plugin.id),
+        process: "",
+        source_ip: "",
+        spooled: None,
+    };
     // The completion is needed by whichever way the answer takes, and only one is taken.
     let mut slot = Some(done);
     let response = router::dispatch(&this.node, incoming, &mut || -> Sink {

@@ -278,6 +278,9 @@ pub struct Call {
     /// plugin may move the file away; what is left is removed when the call is answered. Only for messages that are
     /// declared with [`MESSAGE_SPOOLED`].
     pub spooled: Slice,
+    /// Name of the process that the caller is, when the caller is a task; else empty. Hosts before this field was added
+    /// have a smaller `struct_size`.
+    pub process: Slice,
 }
 
 /// Where `handle` writes an immediate answer.

@@ -9,6 +9,8 @@ use std::borrow::Cow;
 
 /// Longest `id` and `to`, in bytes: they are kept for every request in flight.
 const ROUTING_TEXT_BYTES_MAX: usize = 256;
+/// Longest name of a process, and of the peer behind it, in `behalf`.
+const PROCESS_BYTES_MAX: usize = 64;
 
 /// What the host reads of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +26,11 @@ pub struct Envelope<'a> {
     pub attachment_length: u64,
     /// Whether the sender says that a task stands behind it (`"behalf":"task"`). It can only lose rights by that.
     pub for_task: bool,
+    /// The process that the task is, when the sender says so (`"behalf":"task:P7"`); else empty.
+    pub process: &'a str,
+    /// The peer that the task works for, when it is not the sender (`"behalf":"task:P7@<peer id>"`). Only a provider of
+    /// this node can know that of a task.
+    pub works_for: Option<&'a str>,
     /// Where `id`, `to`, `attachment` and `behalf` stand: first byte of the name to the byte after the value, in order.
     routing: [Option<(usize, usize)>; 4],
 }
@@ -52,6 +59,8 @@ impl<'a> Envelope<'a> {
             to: None,
             attachment_length: 0,
             for_task: false,
+            process: "",
+            works_for: None,
             routing: [None; 4],
         };
         let mut scanner = Scanner { bytes: json.as_bytes(), at: 0 };
@@ -93,7 +102,12 @@ impl<'a> Envelope<'a> {
                     }
                     1 => envelope.id = read_id(value)?,
                     2 => envelope.to = read_to(value)?,
-                    4 => envelope.for_task = read_behalf(value)?,
+                    4 => {
+                        if let Some(behalf) = read_behalf(value)? {
+                            envelope.for_task = true;
+                            (envelope.process, envelope.works_for) = behalf;
+                        }
+                    }
                     _ => {
                         envelope.attachment_length =
                             value.parse().map_err(|_| EnvelopeError::Member("attachment must be a number of bytes"))?;
@@ -190,13 +204,27 @@ fn read_id(value: &str) -> Result<Option<&str>, EnvelopeError> {
     }
 }
 
-fn read_behalf(value: &str) -> Result<bool, EnvelopeError> {
-    match plain_string(value) {
-        Some("task") => Ok(true),
-        None if value == "null" => Ok(false),
-        // Whatever a later version means by another word, it must not be taken for less.
-        _ => Err(EnvelopeError::Member("behalf must be \"task\", or be left out")),
+/// The process and the peer of `task`, `task:P7` or `task:P7@<peer id>`.
+fn read_behalf(value: &str) -> Result<Option<(&str, Option<&str>)>, EnvelopeError> {
+    // Whatever a later version means by another word, it must not be taken for less.
+    let refusal = || EnvelopeError::Member("behalf must be \"task\" or \"task:<process>\", or be left out");
+    let Some(text) = plain_string(value) else {
+        return if value == "null" { Ok(None) } else { Err(refusal()) };
+    };
+    if text == "task" {
+        return Ok(Some(("", None)));
     }
+    let name = text.strip_prefix("task:").ok_or_else(refusal)?;
+    let (process, peer) = name.split_once('@').map_or((name, None), |(process, peer)| (process, Some(peer)));
+    let is_word = |word: &str| {
+        (1..=PROCESS_BYTES_MAX).contains(&word.len())
+            && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    // An empty process stands for a task that is no process.
+    if !(process.is_empty() && peer.is_some() || is_word(process)) || !peer.is_none_or(is_word) {
+        return Err(refusal());
+    }
+    Ok(Some((process, peer)))
 }
 
 fn read_to(value: &str) -> Result<Option<Cow<'_, str>>, EnvelopeError> {
@@ -347,6 +375,10 @@ mod tests {
         assert!(envelope.for_task);
         assert_eq!(envelope.rewrite(""), r#"{"type":"GET_MEM","key":"k"}"#);
         assert!(!Envelope::scan(r#"{"behalf":null}"#).unwrap().for_task);
+        let of = |json| Envelope::scan(json).map(|envelope| (envelope.process, envelope.works_for)).unwrap();
+        assert_eq!(of(r#"{"behalf":"task:P7"}"#), ("P7", None));
+        assert_eq!(of(r#"{"behalf":"task:P7@5f0c-1"}"#), ("P7", Some("5f0c-1")));
+        assert_eq!(of(r#"{"behalf":"task:@5f0c-1"}"#), ("", Some("5f0c-1")));
     }
 
     #[test]
@@ -395,6 +427,9 @@ mod tests {
             r#"{"to":5}"#,
             r#"{"behalf":"local"}"#,
             r#"{"behalf":true}"#,
+            r#"{"behalf":"task:"}"#,
+            r#"{"behalf":"task:P 7"}"#,
+            r#"{"behalf":"task:P7@"}"#,
             r#"{"attachment":-1}"#,
             r#"{"attachment":"5"}"#,
             r#"{"attachment":1e3}"#,

@@ -6,12 +6,20 @@
 use serde::Serialize;
 pub use serde_json::value::RawValue;
 
+pub mod cache;
 pub mod cpu;
+pub mod deadlock;
 pub mod disk;
+pub mod history;
+pub mod ipc;
 pub mod memory;
+pub mod memory_manager;
 pub mod node;
 pub mod owned_files;
 pub mod pool;
+pub mod process;
+pub mod quota;
+pub mod resources;
 pub mod tracker;
 
 /// Largest JSON frame, in bytes.

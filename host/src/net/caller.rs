@@ -137,6 +137,11 @@ impl Visitor {
         matches!(&self.kind, Kind::User | Kind::Stranger { .. }) && !self.is_unproven()
     }
 
+    /// Whether it is a program that this node has started.
+    pub fn is_task(&self) -> bool {
+        matches!(self.kind, Kind::Task)
+    }
+
     /// It has shown something else for the token.
     pub fn note_wrong_token(&self) {
         if let Kind::Stranger { wrong_tokens, .. } = &self.kind {

@@ -226,7 +226,9 @@ impl Connection {
                 Ok(caller) => {
                     let path = spooled.as_ref().map(SpooledFile::path);
                     let source_ip = &self.visitor.source_ip;
-                    let incoming = Incoming { json, attachment, caller, source_ip, spooled: path.as_deref() };
+                    // What a task says of itself over a connection of its own proves nothing.
+                    let process = if self.visitor.is_task() { "" } else { envelope.process };
+                    let incoming = Incoming { json, attachment, caller, process, source_ip, spooled: path.as_deref() };
                     router::route(node, envelope, incoming, &mut || {
                         let (address, number) = self.out.lock().expect(id);
                         deferred = Some(number);

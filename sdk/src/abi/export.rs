@@ -97,6 +97,7 @@ unsafe extern "C" fn handle<P: Provider>(instance: *mut c_void, call: *mut Call,
                 caller: Caller::from_abi((*call).caller, (*call).caller_id.text()),
                 source_ip: source_ip(call),
                 spooled: spooled(call),
+                process: process(call),
             }
         };
         provider.handle(request, Reply::new(&mut slot));
@@ -127,8 +128,17 @@ unsafe fn source_ip<'a>(call: *const Call) -> &'a str {
 /// As for [`source_ip`].
 unsafe fn spooled<'a>(call: *const Call) -> Option<&'a Path> {
     // SAFETY: as above.
-    let path = unsafe { ((*call).struct_size as usize >= size_of::<Call>()).then(|| (*call).spooled.bytes()) }?;
+    let path = unsafe {
+        ((*call).struct_size as usize >= std::mem::offset_of!(Call, process)).then(|| (*call).spooled.bytes())
+    }?;
     (!path.is_empty()).then(|| Path::new(OsStr::from_bytes(path)))
+}
+
+/// # Safety
+/// As for [`source_ip`].
+unsafe fn process<'a>(call: *const Call) -> &'a str {
+    // SAFETY: as above.
+    unsafe { if (*call).struct_size as usize >= size_of::<Call>() { (*call).process.text() } else { "" } }
 }
 
 /// Runs `body` on the provider and swallows a panic: the host cannot do more about it than the log line that the panic

@@ -145,6 +145,7 @@ pub(super) fn send(
             defer,
             source_ip: Slice::EMPTY,
             spooled: Slice::new(spooled.map_or(&b""[..], |path| path.as_os_str().as_bytes())),
+            process: Slice::new(Envelope::scan(json).map_or("", |envelope| envelope.process).as_bytes()),
         },
         state: Arc::clone(&state),
     };

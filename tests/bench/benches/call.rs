@@ -84,6 +84,7 @@ fn call(node: &Arc<Node>, message: &str) -> Result<String> {
 }
 
 fn dispatch(node: &Arc<Node>, message: &str) -> Dispatch {
-    let incoming = Incoming { json: message, attachment: b"", caller: Caller::Local, source_ip: "", spooled: None };
+    let incoming =
+        Incoming { json: message, attachment: b"", caller: Caller::Local, process: "", source_ip: "", spooled: None };
     router::dispatch(node, incoming, &mut || Box::new(drop))
 }

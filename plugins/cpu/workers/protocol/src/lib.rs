@@ -4,6 +4,9 @@
 //! object. The first message from the provider also carries the [`Claims`] page as a file descriptor. The worker answers
 //! with [`Ready`], and then each [`Order`] with one [`Report`], in the order in which they came.
 //!
+//! While an order runs, the worker may send a [`Call`] for it, and gets an [`Answer`]: that is how a task reaches its node.
+//! Orders that come in between wait in the worker.
+//!
 //! Several orders may wait in the socket, so that a worker need not idle between short tasks. The claims decide, without
 //! a message, whether an order is run: see [`claims`].
 
@@ -31,6 +34,10 @@ pub const RESULT_BYTES_MAX: usize = 12 << 20;
 pub const OUTPUT_BYTES_RETURNED_MAX: usize = 256 << 10;
 /// Longest sentence about a failure.
 pub const ERROR_BYTES_MAX: usize = 16 << 10;
+/// Longest message of a task to its node, and longest reply.
+pub const CALL_BYTES_MAX: usize = 12 << 20;
+/// Calls of one order that may be open at a time.
+pub const CALLS_MAX: usize = 64;
 /// Longest traceback.
 pub const TRACEBACK_BYTES_MAX: usize = 64 << 10;
 
@@ -94,6 +101,28 @@ pub enum ProtectionState {
     Off,
     /// The kernel does not have it.
     Unavailable,
+}
+
+/// Worker to provider, while an order runs: the task sends a message to its node.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Call<'a> {
+    /// Number of the call, the worker's choice; calls that are open at a time have different ones.
+    pub call: u64,
+    /// The claim of the order.
+    pub slot: usize,
+    /// The message, a JSON object.
+    #[serde(borrow)]
+    pub message: &'a RawValue,
+}
+
+/// Provider to worker: what came back. Calls are answered in any order.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Answer<'a> {
+    /// Number of the call.
+    pub answer: u64,
+    /// The reply, a JSON object; `ERROR` when it failed.
+    #[serde(borrow)]
+    pub message: &'a RawValue,
 }
 
 /// Worker to provider: what became of an order.
