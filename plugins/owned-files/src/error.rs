@@ -27,8 +27,10 @@ pub(crate) enum OwnedError {
     Hashes(#[from] HashesError),
     #[error("the bytes are not those of the block that the owner has signed; send it again")]
     Mismatch,
-    #[error("the bytes have SHA-256 {0}, not the one that was sent; nothing was stored, send them again")]
+    #[error("the bytes have the hash {0}, not the one that was sent; nothing was stored, send them again")]
     HashMismatch(String),
+    #[error("an upload `with_blake3` ends with both `blake3` and `sha256`; the upload was thrown away, send it again")]
+    HashMissing,
     #[error("the file has {0} bytes, not as many as were announced; the upload was thrown away, send it again")]
     SizeMismatch(u64),
     #[error("Access denied: you are not the owner of this file")]
@@ -111,7 +113,7 @@ impl From<OwnedError> for ProviderError {
             }
             Name(..) => "invalid_name",
             Manifest(_) => "invalid_manifest",
-            Hashes(_) | Mismatch | HashMismatch(_) | SizeMismatch(_) => "hash_mismatch",
+            Hashes(_) | Mismatch | HashMismatch(_) | HashMissing | SizeMismatch(_) => "hash_mismatch",
             NotOwner | NotTracker => ProviderError::FORBIDDEN,
             Superseded => "superseded",
             Ended => "aborted",

@@ -11,6 +11,7 @@ mod handler;
 mod keys;
 mod list;
 mod remote;
+mod sealing;
 mod staging;
 mod tracker;
 mod transfer;

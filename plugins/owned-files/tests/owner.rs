@@ -4,7 +4,7 @@
 #[path = "owner/world.rs"]
 mod world;
 
-use potluck_sdk::files::to_hex;
+use potluck_sdk::files::{Blake3, Sha256, to_hex};
 use potluck_sdk::message::owned_files::MANIFEST_LABEL;
 use potluck_sdk::signature::signed_bytes;
 use potluck_sdk::testing::Harness;
@@ -376,6 +376,29 @@ fn pieces_at_impossible_places_are_not_stored() {
     assert_eq!(code(node.upload("w", "a", b"xx", json!({"sha256": "00"}))), "hash_mismatch");
     let message = json!({"type": "UPLOAD_OWNED_FILE", "filename": "a", "upload": "x", "data": "A".repeat(12 << 20)});
     assert_eq!(code(node.harness.call(message)), "file_too_large");
+}
+
+#[test]
+fn a_content_that_is_checked_by_blake3_keeps_the_sha256_that_was_stated() {
+    let node = Node::start();
+    node.holders(&[(FIRST, Manner::Honest)]);
+    let content = b"content";
+    let (mut blake3, mut sha256) = (Blake3::new(), Sha256::new());
+    blake3.update(content);
+    sha256.update(content);
+    let (blake3, sha256) = (blake3.finish(), sha256.finish());
+    let upload = |members: Value| node.upload("u", "a", content, members);
+    for members in [
+        json!({"with_blake3": true}),
+        json!({"with_blake3": true, "sha256": sha256}),
+        json!({"with_blake3": true, "blake3": blake3}),
+        json!({"with_blake3": true, "blake3": sha256, "sha256": sha256}),
+        json!({"with_blake3": true, "blake3": blake3, "sha256": "00"}),
+    ] {
+        assert_eq!(code(upload(members.clone())), "hash_mismatch", "{members}");
+    }
+    let stored = upload(json!({"with_blake3": true, "blake3": blake3, "sha256": sha256})).unwrap();
+    assert_eq!((&stored["complete"], &stored["sha256"]), (&json!(true), &json!(sha256)));
 }
 
 #[test]

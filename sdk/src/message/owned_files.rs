@@ -125,6 +125,13 @@ pub struct UploadOwnedFile<'a> {
     /// With the last piece: SHA-256 of the whole file.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<Cow<'a, str>>,
+    /// The last piece will have `blake3`: the node checks the content by that, which costs it a fourth, and takes `sha256`,
+    /// by which the file is checked when it comes back, from the sender. The same for all pieces of an upload.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub with_blake3: bool,
+    /// With the last piece: BLAKE3 of the whole file.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub blake3: Option<Cow<'a, str>>,
     /// How many peers should keep it; 1 when missing, or as many as `holders` names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<u32>,

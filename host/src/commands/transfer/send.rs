@@ -52,7 +52,7 @@ pub(in crate::commands) async fn run(node: &Target, to: To<'_>, name: &str, path
         // Kept by others than before it is another upload.
         To::Owned { replicas, holders } => format!("upload {replicas:?} {holders:?}"),
     };
-    let source = Source::open(path, &command, name)?;
+    let source = Source::open(path, &command, name, matches!(to, To::Owned { .. }))?;
     let line = Line::connect(node).await?;
     let progress = Progress::new(&format!("Sending {name}"));
     let mut upload = Upload { line, to, name, source, progress, queue: VecDeque::new(), read_to: 0, has_ended: false };
@@ -228,6 +228,7 @@ impl Upload<'_> {
         let (filename, upload) = (Some(self.name.into()), Some(self.source.upload.as_str().into()));
         let (is_final, size) = (last.is_some(), self.source.size);
         let sha256 = last.and_then(|piece| piece.sha256.as_deref()).map(Into::into);
+        let blake3 = last.and_then(|piece| piece.blake3.as_deref()).map(Into::into);
         match self.to {
             To::Shared => {
                 to_json(&PutFileChunk { filename, upload, offset, size, data: None, is_final, sha256, abort })
@@ -242,6 +243,8 @@ impl Upload<'_> {
                     data: None,
                     is_final,
                     sha256,
+                    with_blake3: true,
+                    blake3,
                     replicas,
                     holders,
                     abort,

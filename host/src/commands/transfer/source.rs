@@ -3,6 +3,7 @@
 use super::{PIECE_BYTES, hex, is_dash};
 use crate::commands::session::new_uuid;
 use anyhow::{Context, bail, ensure};
+use potluck_sdk::files::Blake3;
 use ring::digest::{self, SHA256};
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -21,6 +22,8 @@ pub(super) struct Piece {
     pub(super) bytes: Arc<Vec<u8>>,
     /// With the last piece: SHA-256 of everything, in hexadecimal digits.
     pub(super) sha256: Option<String>,
+    /// With the last piece of an owned file: BLAKE3 of everything.
+    pub(super) blake3: Option<String>,
 }
 
 impl Piece {
@@ -41,7 +44,7 @@ impl Piece {
             return None;
         }
         let skipped = (offset - self.offset) as usize;
-        Some(Piece { offset, bytes: Arc::new(self.bytes[skipped..].to_vec()), sha256: self.sha256 })
+        Some(Piece { offset, bytes: Arc::new(self.bytes[skipped..].to_vec()), ..self })
     }
 }
 
@@ -53,12 +56,15 @@ pub(super) struct Source {
     pub(super) size: Option<u64>,
     /// The name of the upload: the same for the same file under the same name.
     pub(super) upload: String,
+    /// Whether the content is hashed by BLAKE3 as well.
+    with_blake3: bool,
 }
 
 impl Source {
-    pub(super) fn open(path: &Path, command: &str, name: &str) -> anyhow::Result<Source> {
+    pub(super) fn open(path: &Path, command: &str, name: &str, with_blake3: bool) -> anyhow::Result<Source> {
         if is_dash(path) {
-            return Ok(Source { path: None, size: None, upload: new_uuid()?.simple().to_string() });
+            let upload = new_uuid()?.simple().to_string();
+            return Ok(Source { path: None, size: None, upload, with_blake3 });
         }
         let read = || format!("Failed to read file: {}", path.display());
         let metadata = path.metadata().with_context(read)?;
@@ -79,7 +85,7 @@ impl Source {
         hash.update(&metadata.mtime_nsec().to_le_bytes());
         let mut upload = hex(hash.finish().as_ref());
         upload.truncate(UPLOAD_DIGITS);
-        Ok(Source { path: Some(absolute), size: Some(metadata.len()), upload })
+        Ok(Source { path: Some(absolute), size: Some(metadata.len()), upload, with_blake3 })
     }
 
     pub(super) fn is_stdin(&self) -> bool {
@@ -94,12 +100,12 @@ impl Source {
             None => Box::new(std::io::stdin()),
         };
         let (sender, receiver) = mpsc::channel(1);
-        let size = self.size;
+        let (size, hashes) = (self.size, Hashes::new(self.with_blake3));
         std::thread::Builder::new()
             .name("file-input".to_owned())
             .spawn(move || {
                 let give = |piece| sender.blocking_send(piece).is_ok();
-                if let Err(error) = read(input, offset, size, &mut |piece| give(Ok(piece))) {
+                if let Err(error) = read(input, hashes, offset, size, &mut |piece| give(Ok(piece))) {
                     give(Err(error));
                 }
             })
@@ -108,22 +114,46 @@ impl Source {
     }
 }
 
+/// The hashes of everything that was read so far.
+struct Hashes {
+    sha256: digest::Context,
+    blake3: Option<Blake3>,
+}
+
+impl Hashes {
+    fn new(with_blake3: bool) -> Hashes {
+        Hashes { sha256: digest::Context::new(&SHA256), blake3: with_blake3.then(Blake3::new) }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        self.sha256.update(bytes);
+        if let Some(hash) = &mut self.blake3 {
+            hash.update(bytes);
+        }
+    }
+}
+
 /// Hands on all pieces from an offset on, the last one with the hash of everything, until nobody takes them.
-fn read(mut input: impl Read, from: u64, size: Option<u64>, give: &mut dyn FnMut(Piece) -> bool) -> anyhow::Result<()> {
-    let mut hash = digest::Context::new(&SHA256);
+fn read(
+    mut input: impl Read,
+    mut hashes: Hashes,
+    from: u64,
+    size: Option<u64>,
+    give: &mut dyn FnMut(Piece) -> bool,
+) -> anyhow::Result<()> {
     let mut skipped = 0;
     let mut buffer = Vec::new();
     while skipped < from {
         let wanted = (from - skipped).min(PIECE_BYTES as u64) as usize;
         fill(&mut input, &mut buffer, wanted)?;
         ensure!(buffer.len() == wanted, "the file has become shorter while it was sent; run the command again");
-        hash.update(&buffer);
+        hashes.update(&buffer);
         skipped += wanted as u64;
     }
     let mut offset = from;
     fill(&mut input, &mut buffer, PIECE_BYTES)?;
     loop {
-        hash.update(&buffer);
+        hashes.update(&buffer);
         // One piece ahead, since the last one is sent as such.
         let mut next = Vec::new();
         if buffer.len() == PIECE_BYTES {
@@ -134,8 +164,9 @@ fn read(mut input: impl Read, from: u64, size: Option<u64>, give: &mut dyn FnMut
         if is_final && size.is_some_and(|size| size != end) {
             bail!("the file was changed while it was sent; run the command again");
         }
-        let sha256 = is_final.then(|| hex(hash.clone().finish().as_ref()));
-        if !give(Piece { offset, bytes: Arc::new(buffer), sha256 }) || is_final {
+        let sha256 = is_final.then(|| hex(hashes.sha256.clone().finish().as_ref()));
+        let blake3 = if is_final { hashes.blake3.take().map(Blake3::finish) } else { None };
+        if !give(Piece { offset, bytes: Arc::new(buffer), sha256, blake3 }) || is_final {
             return Ok(());
         }
         (offset, buffer) = (end, next);
@@ -160,7 +191,7 @@ mod tests {
 
     fn pieces(input: &[u8], from: u64) -> Vec<Piece> {
         let mut pieces = Vec::new();
-        read(input, from, Some(input.len() as u64), &mut |piece| {
+        read(input, Hashes::new(true), from, Some(input.len() as u64), &mut |piece| {
             pieces.push(piece);
             true
         })
@@ -180,6 +211,9 @@ mod tests {
                 let pieces = pieces(&input, from as u64);
                 let (last, others) = pieces.split_last().unwrap();
                 assert_eq!(last.sha256.as_deref(), Some(sha256(&input).as_str()), "{length} from {from}");
+                let mut blake3 = Blake3::new();
+                blake3.update(&input);
+                assert_eq!(last.blake3, Some(blake3.finish()), "{length} from {from}");
                 assert!(others.iter().all(|piece| !piece.is_final() && piece.bytes.len() == PIECE_BYTES));
                 assert_eq!(pieces[0].offset, from as u64);
                 let together: Vec<u8> = pieces.iter().flat_map(|piece| piece.bytes.iter().copied()).collect();
@@ -192,9 +226,9 @@ mod tests {
     #[test]
     fn a_file_that_is_no_longer_what_it_was_is_not_sent_as_if_it_were() {
         for size in [1, 3] {
-            assert!(read(&b"ab"[..], 0, Some(size), &mut |_| true).is_err(), "{size}");
+            assert!(read(&b"ab"[..], Hashes::new(false), 0, Some(size), &mut |_| true).is_err(), "{size}");
         }
-        assert!(read(&b"ab"[..], 3, None, &mut |_| true).is_err());
+        assert!(read(&b"ab"[..], Hashes::new(false), 3, None, &mut |_| true).is_err());
     }
 
     #[test]
@@ -203,6 +237,7 @@ mod tests {
             offset: 10,
             bytes: Arc::new(vec![1, 2, 3]),
             sha256: sha256.map(str::to_owned),
+            blake3: None,
         };
         assert_eq!(piece(None).from(4), Some(piece(None)));
         let cut = piece(None).from(12).unwrap();
@@ -218,7 +253,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         std::fs::write(&path, "1").unwrap();
-        let upload = |command, name| Source::open(&path, command, name).unwrap().upload;
+        let upload = |command, name| Source::open(&path, command, name, false).unwrap().upload;
         let first = upload("put-file", "a");
         assert_eq!(first.len(), UPLOAD_DIGITS);
         assert_eq!(upload("put-file", "a"), first);
@@ -226,8 +261,8 @@ mod tests {
         assert_ne!(upload("upload", "a"), first);
         std::fs::write(&path, "22").unwrap();
         assert_ne!(upload("put-file", "a"), first);
-        assert!(Source::open(folder.path(), "put-file", "a").is_err());
-        let missing = Source::open(&folder.path().join("b"), "put-file", "a").err().unwrap().to_string();
+        assert!(Source::open(folder.path(), "put-file", "a", false).is_err());
+        let missing = Source::open(&folder.path().join("b"), "put-file", "a", false).err().unwrap().to_string();
         assert!(missing.starts_with("Failed to read file"), "{missing}");
     }
 }

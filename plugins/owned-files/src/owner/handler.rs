@@ -129,6 +129,8 @@ fn upload(owner: &Owner, request: Request<'_>) -> Started {
         data,
         is_final: message.is_final,
         sha256: message.sha256.map(|text| text.into_owned()),
+        with_blake3: message.with_blake3,
+        blake3: message.blake3.map(|text| text.into_owned()),
         replicas: message.replicas,
         holders,
         abort: message.abort,

@@ -1,5 +1,6 @@
 //! What only the owner can do: encrypt and decrypt, name a file by its tag, and sign.
 
+use super::sealing::SealedWriter;
 use crate::error::OwnedError;
 use age::x25519::{Identity, Recipient};
 use age::{DecryptError, Decryptor, Encryptor};
@@ -10,6 +11,7 @@ use potluck_sdk::message::owned_files::{AGE_IDENTITY_LABEL, Blob, MANIFEST_VERSI
 use potluck_sdk::message::to_json;
 use potluck_sdk::{Host, ProviderError};
 use ring::hmac;
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::iter;
 
@@ -39,13 +41,18 @@ impl Keys {
         to_hex(hmac::sign(&self.tag_key, name.as_str().as_bytes()).as_ref())
     }
 
+    /// Encrypts a file for this node alone.
+    pub(crate) fn seal_file(&self, file: File, expected_bytes: u64) -> io::Result<SealedWriter> {
+        SealedWriter::new(file, &self.recipient, expected_bytes)
+    }
+
     /// Encrypts for this node alone.
-    pub(crate) fn encrypt<W: Write>(&self, output: W) -> io::Result<age::stream::StreamWriter<W>> {
+    fn encrypt<W: Write>(&self, output: W) -> io::Result<age::stream::StreamWriter<W>> {
         let recipient: &dyn age::Recipient = &self.recipient;
         Encryptor::with_recipients(iter::once(recipient)).map_err(io::Error::other)?.wrap_output(output)
     }
 
-    /// Decrypts what [`Keys::encrypt`] has written.
+    /// Decrypts what was encrypted for this node.
     pub(crate) fn decrypt<R: Read>(&self, input: R) -> io::Result<age::stream::StreamReader<R>> {
         let identity: &dyn age::Identity = &self.identity;
         let invalid = |error| match error {

@@ -6,31 +6,51 @@
 //! holders have it, and what a loss of power has damaged is noticed, since its hashes are known. All functions may block.
 
 use super::keys::Keys;
-use age::stream::StreamWriter;
-use potluck_sdk::files::Sha256;
+use super::sealing::SealedWriter;
+use potluck_sdk::files::{Blake3, BlockHashes, Sha256};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, BufWriter, ErrorKind, IntoInnerError, Read, Write};
+use std::io::{self, BufReader, ErrorKind, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 const FOLDER: &str = "owned_outgoing";
 const PIECE_BYTES: usize = 64 << 10;
-/// Room for what stands before the first chunk. It is written together with that one: what the library says of an error in
-/// the header has lost its kind, by which a full disk is told from a broken one.
-const HEADER_BYTES: usize = 4 << 10;
 
 /// The folder of files on their way out. Each is named by the key of its upload.
 pub(crate) struct Staging(PathBuf);
 
 /// A file that is being encrypted.
 pub(crate) struct Growing {
-    writer: StreamWriter<BufWriter<File>>,
-    hash: Sha256,
+    writer: SealedWriter,
+    hash: ContentHash,
     /// Bytes of the file, in the clear.
     pub(crate) received_bytes: u64,
     /// When a piece last came.
     pub(crate) used_at: Instant,
+}
+
+/// The hash of a file in the clear, by which the client's word is checked.
+pub(crate) enum ContentHash {
+    Sha256(Box<Sha256>),
+    Blake3(Box<Blake3>),
+}
+
+impl ContentHash {
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            ContentHash::Sha256(hash) => hash.update(bytes),
+            ContentHash::Blake3(hash) => hash.update(bytes),
+        }
+    }
+}
+
+/// A file that is encrypted wholly.
+pub(crate) struct Grown {
+    pub(crate) blob_bytes: u64,
+    /// Nothing when they have to be read anew.
+    pub(crate) hashes: Option<BlockHashes>,
+    pub(crate) content: ContentHash,
 }
 
 /// No link is followed, whoever has put it there.
@@ -62,19 +82,19 @@ impl Staging {
         self.0.join(format!("{key}.age"))
     }
 
-    /// Goes on with a file, or begins it.
-    pub(crate) fn grow(&self, key: &str, keys: &Keys) -> io::Result<Growing> {
+    /// Goes on with a file, or begins it; `expected_bytes` in the clear, as far as that is known.
+    pub(crate) fn grow(&self, key: &str, keys: &Keys, expected_bytes: u64, with_blake3: bool) -> io::Result<Growing> {
         let path = self.path(key);
         let anew = self.0.join(format!("{key}.new"));
         let begin = || {
             let file = options().create(true).truncate(true).write(true).open(&anew)?;
-            let (hash, used_at) = (Sha256::new(), Instant::now());
-            let mut growing = Growing {
-                writer: keys.encrypt(BufWriter::with_capacity(HEADER_BYTES, file))?,
-                hash,
-                received_bytes: 0,
-                used_at,
+            let hash = if with_blake3 {
+                ContentHash::Blake3(Box::new(Blake3::new()))
+            } else {
+                ContentHash::Sha256(Box::new(Sha256::new()))
             };
+            let writer = keys.seal_file(file, expected_bytes)?;
+            let mut growing = Growing { writer, hash, received_bytes: 0, used_at: Instant::now() };
             match self.read(key) {
                 Ok(old) => growing.repeat(old, keys)?,
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -143,16 +163,16 @@ impl Growing {
     }
 
     pub(crate) fn write(&mut self, piece: &[u8]) -> io::Result<()> {
-        self.writer.write_all(piece)?;
+        self.writer.write(piece)?;
         self.hash.update(piece);
         self.received_bytes += piece.len() as u64;
         self.used_at = Instant::now();
         Ok(())
     }
 
-    /// Ends the file; returns the SHA-256 of what went in.
-    pub(crate) fn finish(self) -> io::Result<String> {
-        self.writer.finish()?.into_inner().map_err(IntoInnerError::into_error)?;
-        Ok(self.hash.finish())
+    /// Ends the file.
+    pub(crate) fn finish(self) -> io::Result<Grown> {
+        let (blob_bytes, hashes) = self.writer.finish()?;
+        Ok(Grown { blob_bytes, hashes, content: self.hash })
     }
 }

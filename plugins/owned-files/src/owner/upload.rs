@@ -3,10 +3,10 @@
 use super::Owner;
 use super::database::Outgoing;
 use super::delivery::{checked_outgoing, complete};
-use super::staging::Growing;
+use super::staging::{ContentHash, Growing, Grown};
 use super::tracker::find;
 use crate::error::OwnedError;
-use potluck_sdk::files::{BlockHashes, CheckedManifest, FileName, to_hex};
+use potluck_sdk::files::{BlockHashes, CheckedManifest, FileName, from_hex, to_hex};
 use potluck_sdk::message::STATUS_OK;
 use potluck_sdk::message::owned_files::{Blob, Manifest, OwnedFileUploaded, REPLICAS_MAX, Sealed};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -30,6 +30,8 @@ pub(crate) struct Piece {
     pub(crate) data: Vec<u8>,
     pub(crate) is_final: bool,
     pub(crate) sha256: Option<String>,
+    pub(crate) with_blake3: bool,
+    pub(crate) blake3: Option<String>,
     pub(crate) replicas: Option<u32>,
     pub(crate) holders: Vec<String>,
     pub(crate) abort: bool,
@@ -75,7 +77,7 @@ pub(crate) fn take_piece(owner: &Arc<Owner>, piece: &Piece) -> Result<Taken, Own
             }
             make_room(owner)?;
             owner.tidy_later();
-            owner.staging.grow(&piece.key, &owner.keys).map_err(io)?
+            owner.staging.grow(&piece.key, &owner.keys, piece.size.unwrap_or(0), piece.with_blake3).map_err(io)?
         }
     };
     match grow(owner, piece, &mut growing) {
@@ -184,21 +186,18 @@ fn state(piece: &Piece, received_bytes: u64, stored: bool) -> OwnedFileUploaded 
 fn seal(owner: &Owner, piece: &Piece, growing: Growing) -> Result<(), OwnedError> {
     let io = |error| OwnedError::Io(OPERATION, error);
     let size = growing.received_bytes;
-    let sha256 = growing.finish().map_err(io)?;
-    let refusal = if piece.size.is_some_and(|expected| expected != size) {
-        Some(OwnedError::SizeMismatch(size))
-    } else if piece.sha256.as_deref().is_some_and(|expected| !expected.eq_ignore_ascii_case(&sha256)) {
-        Some(OwnedError::HashMismatch(sha256.clone()))
-    } else {
-        None
+    let Grown { blob_bytes, hashes, content } = growing.finish().map_err(io)?;
+    let sha256 = match sha256(piece, size, content) {
+        Ok(sha256) => sha256,
+        Err(refusal) => {
+            owner.staging.remove(&piece.key).map_err(io)?;
+            return Err(refusal);
+        }
     };
-    if let Some(refusal) = refusal {
-        owner.staging.remove(&piece.key).map_err(io)?;
-        return Err(refusal);
-    }
-    let reader = owner.staging.read(&piece.key).map_err(io)?;
-    let blob_bytes = reader.metadata().map_err(io)?.len();
-    let hashes = BlockHashes::read(blob_bytes, &reader).map_err(io)?;
+    let hashes = match hashes {
+        Some(hashes) => hashes,
+        None => BlockHashes::read(blob_bytes, owner.staging.read(&piece.key).map_err(io)?).map_err(io)?,
+    };
     let name_tag = owner.keys.name_tag(&piece.name);
     let least = least_revision(owner, &name_tag);
     let sealed = Sealed { filename: piece.name.to_string(), size, sha256, uploaded_unix_seconds: unix_seconds() };
@@ -223,6 +222,30 @@ fn seal(owner: &Owner, piece: &Piece, growing: Growing) -> Result<(), OwnedError
     owner.database.put_outgoing(&outgoing)?;
     owner.checked.lock().insert(piece.key.clone());
     Ok(())
+}
+
+/// The SHA-256 of a file that has come whole, once it is known to be what the client meant.
+fn sha256(piece: &Piece, size: u64, content: ContentHash) -> Result<String, OwnedError> {
+    if piece.size.is_some_and(|expected| expected != size) {
+        return Err(OwnedError::SizeMismatch(size));
+    }
+    let is = |expected: &Option<String>, hash: &str| match expected {
+        Some(expected) => expected.eq_ignore_ascii_case(hash),
+        None => false,
+    };
+    match content {
+        ContentHash::Sha256(hash) => {
+            let hash = hash.finish();
+            let fits = piece.sha256.is_none() || is(&piece.sha256, &hash);
+            if fits { Ok(hash) } else { Err(OwnedError::HashMismatch(hash)) }
+        }
+        ContentHash::Blake3(hash) => {
+            let hash = hash.finish();
+            let stated = piece.sha256.as_deref().map(str::to_ascii_lowercase);
+            let stated = stated.filter(|text| from_hex::<32>(text).is_some()).ok_or(OwnedError::HashMissing)?;
+            if is(&piece.blake3, &hash) { Ok(stated) } else { Err(OwnedError::HashMismatch(hash)) }
+        }
+    }
 }
 
 fn random_blob_id() -> Result<String, OwnedError> {
