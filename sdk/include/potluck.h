@@ -224,6 +224,9 @@ typedef struct PotluckCall {
     /// plugin may move the file away; what is left is removed when the call is answered. Only for messages that are
     /// declared with `POTLUCK_MESSAGE_SPOOLED`.
     struct PotluckSlice spooled;
+    /// Name of the process that the caller is, when the caller is a task; else empty. Hosts before this field was added
+    /// have a smaller `struct_size`.
+    struct PotluckSlice process;
 } PotluckCall;
 
 /// Where `handle` writes an immediate answer.

@@ -12,6 +12,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+/// How often it is asked whether work that is put off is still wanted.
+const STILL_WANTED_EVERY: Duration = Duration::from_secs(5);
+
 /// The host, as a provider sees it. Copies are cheap; all functions may be called from any thread and none blocks.
 #[derive(Clone, Copy)]
 pub struct Host {
@@ -179,6 +182,25 @@ impl Host {
         let milliseconds = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         // SAFETY: as in `call_with`.
         unsafe { (self.table.run_after)(self.table.context, milliseconds, hook(work)) }
+    }
+
+    /// As [`Host::run_after`], for work that may become needless: it is dropped some seconds after `is_wanted` has begun
+    /// to say no. A job of the host's cannot be taken back, so time-outs that callers choose would else pile up for as
+    /// long as callers like, although nobody waits any more.
+    pub fn run_after_if<W, F>(&self, delay: Duration, is_wanted: W, work: F)
+    where
+        W: Fn() -> bool + Send + 'static,
+        F: FnOnce() + Send + 'static,
+    {
+        let (host, step) = (*self, delay.min(STILL_WANTED_EVERY));
+        self.run_after(step, move || {
+            let left = delay.saturating_sub(step);
+            if left.is_zero() {
+                work();
+            } else if is_wanted() {
+                host.run_after_if(left, is_wanted, work);
+            }
+        });
     }
 }
 

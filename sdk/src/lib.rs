@@ -48,6 +48,8 @@
 #![warn(missing_docs)]
 
 pub mod abi;
+mod alarm;
+pub mod allowance;
 mod caller;
 pub mod envelope;
 mod error;
@@ -65,6 +67,7 @@ pub mod signature;
 pub mod testing;
 
 pub use abi::export::plugin_table;
+pub use alarm::Alarm;
 pub use caller::{Caller, LeastCaller};
 pub use error::ProviderError;
 pub use host::{CallFuture, Host, Level, NodeFacts, Response};

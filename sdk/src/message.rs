@@ -20,6 +20,7 @@ pub mod pool;
 pub mod process;
 pub mod quota;
 pub mod resources;
+pub mod scheduler;
 pub mod tracker;
 
 /// Largest JSON frame, in bytes.

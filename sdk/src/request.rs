@@ -18,7 +18,8 @@ pub struct Request<'a> {
     pub attachment: &'a [u8],
     /// Who sent it.
     pub caller: Caller<'a>,
-    /// The process that the caller is, when the caller is a task; else, and for a task that is no process, empty. See
+    /// The process that the caller is, when the caller is a task: `P7` when it runs here, whoever it works for, and
+    /// `P7@<peer id>` when it runs on another node. Else, and for a task that is no process, empty. See
     /// [`Request::process_name`].
     pub process: &'a str,
     /// The IP address that it came from over the network; empty when it came from this machine, or from within the node.
@@ -51,7 +52,8 @@ impl<'a> Request<'a> {
                 let text = format!("the task of {peer} is no process of its node, so it has no name to wait under");
                 return Err(ProviderError::invalid(text));
             }
-            Caller::Task(peer) => (self.process, Some(peer)),
+            // The host has seen to it.
+            Caller::Task(_) => return Ok(self.process.to_owned()),
             Caller::Member(peer) => (claimed.unwrap_or_default(), Some(peer)),
             Caller::Local | Caller::Web(_) | Caller::Plugin(_) => (claimed.unwrap_or_default(), None),
         };
@@ -99,7 +101,13 @@ mod tests {
         };
         let invalid = Err(ProviderError::INVALID_MESSAGE.to_owned());
         assert_eq!(name(Caller::Task(&own_text), "P7", Some("P1")), Ok("P7".to_owned()));
-        assert_eq!(name(Caller::Task(&other), "P7", Some("P1")), Ok(format!("P7@{other}")));
+        assert_eq!(
+            name(Caller::Task(&other), "P7", Some("P1")),
+            Ok("P7".to_owned()),
+            "it works for another, and runs here"
+        );
+        let there = format!("P7@{other}");
+        assert_eq!(name(Caller::Task(&other), &there, Some("P1")), Ok(there.clone()));
         assert_eq!(name(Caller::Task(&other), "", Some("P1")), invalid);
         assert_eq!(name(Caller::Member(&other), "", Some("P1")), Ok(format!("P1@{other}")));
         assert_eq!(name(Caller::Member(&other), "", Some("P1@x")), invalid);

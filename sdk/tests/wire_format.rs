@@ -5,9 +5,9 @@
 #![allow(clippy::unwrap_used, reason = "a helper that fails, fails its test")]
 
 use potluck_sdk::message::cpu::{
-    BatchResult, BatchTask, CancelTask, CpuResult, CpuTask, ResultFile, SandboxImage, SandboxImageList, SandboxImages,
-    SandboxInstall, SandboxInstallProgress, SandboxInstalled, SandboxRemove, SandboxRemoved, SchedulerSet,
-    SetScheduler, TaskCancelled,
+    BatchResult, BatchTask, CachePolicy, CancelTask, CpuResult, CpuTask, ResultFile, SandboxImage, SandboxImageList,
+    SandboxImages, SandboxInstall, SandboxInstallProgress, SandboxInstalled, SandboxRemove, SandboxRemoved,
+    TaskCancelled,
 };
 use potluck_sdk::message::memory::{
     DeleteMem, GetMem, ListMem, MemDeleted, MemEntry, MemList, MemResponse, MemStored, SetMem,
@@ -15,6 +15,7 @@ use potluck_sdk::message::memory::{
 use potluck_sdk::message::node::{
     Event, Events, ListPeers, ListPlugins, NodeStatus, PeerList, PluginList, PluginReport, PluginState, WatchEvents,
 };
+use potluck_sdk::message::scheduler::{SchedulerChoice, SchedulerSet, SetScheduler};
 use potluck_sdk::message::tracker::{
     CpuResponse, Done, Load, LoadReport, PeerEntry, PeerStatus, PeerTable, Register, Registered, RequestCpu,
     Unregister, UpdateLoad, WatchPeers,
@@ -105,9 +106,15 @@ mod cpu {
             memory_limit_bytes: Some(1 << 30),
             output_limit_bytes: Some(65536),
             isolated: Some(true),
+            cache: Some(CachePolicy::Auto),
+            pid: Some("P7".into()),
+            parent_pid: Some("P3".into()),
+            group_id: Some("g".into()),
+            requested_by: Some(peer_id().to_string().into()),
         };
-        let text = r#"{"type":"CPU_TASK","task_id":"T1","program":"def main(n):\n return n","function":"main","args":[LONG],"confidential":true,"priority":-3,"max_retries":2,"timeout":1.5,"source_peer":"10.0.0.7:9000","estimated_time":0.5,"runtime":"sandbox","image":"science","module_sha256":"SHA256","cpu_limit_seconds":2.0,"memory_limit_bytes":1073741824,"output_limit_bytes":65536,"isolated":true}"#;
-        golden(task, &text.replace("LONG", LONG).replace("SHA256", SHA256));
+        let text = r#"{"type":"CPU_TASK","task_id":"T1","program":"def main(n):\n return n","function":"main","args":[LONG],"confidential":true,"priority":-3,"max_retries":2,"timeout":1.5,"source_peer":"10.0.0.7:9000","estimated_time":0.5,"runtime":"sandbox","image":"science","module_sha256":"SHA256","cpu_limit_seconds":2.0,"memory_limit_bytes":1073741824,"output_limit_bytes":65536,"isolated":true,"cache":"auto","pid":"P7","parent_pid":"P3","group_id":"g","requested_by":"PEER"}"#;
+        let text = text.replace("LONG", LONG).replace("SHA256", SHA256).replace("PEER", &peer_id().to_string());
+        golden(task, &text);
     }
 
     #[test]
@@ -144,6 +151,7 @@ mod cpu {
             deterministic: None,
             files: Vec::new(),
             module_sha256: None,
+            pid: None,
         };
         let text = r#"{"type":"CPU_RESULT","task_id":"T1","result":LONG,"error":null,"executed_by":"10.0.0.7:9000","runtime":"python","execution_time":0.5,"waiting_time":0.25,"turnaround_time":0.75,"attempts":1,"cached":false,"stdout":"hello\n","stderr":""}"#;
         golden(result, &text.replace("LONG", LONG));
@@ -170,6 +178,7 @@ mod cpu {
             deterministic: None,
             files: Vec::new(),
             module_sha256: None,
+            pid: None,
         };
         golden(
             result,
@@ -200,8 +209,9 @@ mod cpu {
             deterministic: Some(false),
             files: vec![file("figure.png", 20480), file("data/a.csv", 0)],
             module_sha256: Some(SHA256.into()),
+            pid: Some("P7".into()),
         };
-        let text = r#"{"type":"CPU_RESULT","task_id":"T1","result":[1,2],"error":null,"executed_by":"10.0.0.7:9000","runtime":"wasm","execution_time":0.5,"waiting_time":0.25,"turnaround_time":0.75,"attempts":1,"cached":false,"stdout":"","stderr":"","deterministic":false,"files":[{"name":"figure.png","bytes":20480},{"name":"data/a.csv","bytes":0}],"module_sha256":"SHA256"}"#;
+        let text = r#"{"type":"CPU_RESULT","task_id":"T1","result":[1,2],"error":null,"executed_by":"10.0.0.7:9000","runtime":"wasm","execution_time":0.5,"waiting_time":0.25,"turnaround_time":0.75,"attempts":1,"cached":false,"stdout":"","stderr":"","deterministic":false,"files":[{"name":"figure.png","bytes":20480},{"name":"data/a.csv","bytes":0}],"module_sha256":"SHA256","pid":"P7"}"#;
         golden(result, &text.replace("SHA256", SHA256));
     }
 
@@ -223,10 +233,11 @@ mod cpu {
             outcome::INVALID_TASK,
             outcome::QUEUE_FULL,
             outcome::RUNTIME_UNAVAILABLE,
+            outcome::QUOTA_EXCEEDED,
         ];
         assert_eq!(
             codes.join(" "),
-            "task_failed timeout cancelled cpu_limit memory_limit output_limit scratch_limit result_unusable worker_died module_unknown module_invalid invalid_task queue_full runtime_unavailable"
+            "task_failed timeout cancelled cpu_limit memory_limit output_limit scratch_limit result_unusable worker_died module_unknown module_invalid invalid_task queue_full runtime_unavailable quota_exceeded"
         );
     }
 
@@ -266,12 +277,28 @@ mod cpu {
     #[test]
     fn set_scheduler() {
         golden(
-            SetScheduler { algorithm: Some("PRIORITY".into()) },
+            SetScheduler { algorithm: Some("PRIORITY".into()), ..SetScheduler::default() },
             r#"{"type":"SET_SCHEDULER","algorithm":"PRIORITY"}"#,
         );
         golden(
-            SchedulerSet { status: "OK", algorithm: "PRIORITY" },
-            r#"{"type":"STATUS","status":"OK","algorithm":"PRIORITY"}"#,
+            SetScheduler {
+                algorithm: Some("RR".into()),
+                quantum_ms: Some(20.5),
+                preemptive: Some(true),
+                ageing_seconds: Some(2.0),
+            },
+            r#"{"type":"SET_SCHEDULER","algorithm":"RR","quantum_ms":20.5,"preemptive":true,"ageing_seconds":2.0}"#,
+        );
+        golden(
+            SchedulerSet {
+                status: "OK".into(),
+                scheduler: SchedulerChoice {
+                    algorithm: "PRIORITY".to_owned(),
+                    preemptive: Some(false),
+                    ..SchedulerChoice::default()
+                },
+            },
+            r#"{"type":"STATUS","status":"OK","algorithm":"PRIORITY","preemptive":false}"#,
         );
         assert!(minimal::<SetScheduler<'_>>(r#"{"type":"SET_SCHEDULER"}"#).algorithm.is_none());
     }

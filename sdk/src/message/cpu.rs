@@ -1,6 +1,8 @@
-//! Tasks: CPU_TASK, CANCEL_TASK, BATCH_TASK, SET_SCHEDULER.
+//! Tasks: CPU_TASK, CANCEL_TASK, BATCH_TASK, SET_SCHEDULER; what tasks ask for themselves: TASK_SPAWN, TASK_JOIN, TASK_PROGRESS,
+//! TASK_SELF; and what is done to them: SIGNAL_TASK, SET_TASK_PRIORITY.
 
 use super::RawValue;
+use super::process::Signal;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
@@ -60,6 +62,70 @@ pub struct CpuTask<'a> {
     /// Run in an interpreter that nobody has used before and nobody uses afterwards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub isolated: Option<bool>,
+    /// Whether the result of an earlier run will do; [`CachePolicy::Auto`] when missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CachePolicy>,
+    /// The process that the task is to be, made by CREATE_PROCESS. Only a provider of the node may say it.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<Cow<'a, str>>,
+    /// The process that has made it. Only a provider of the node may say it; a task that spawns another is its parent anyway.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub parent_pid: Option<Cow<'a, str>>,
+    /// The group that the process belongs to. Only a provider of the node may say it.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub group_id: Option<Cow<'a, str>>,
+    /// Id of the node whose task it is, when it is not this one's. Only a provider of the node may say it.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub requested_by: Option<Cow<'a, str>>,
+}
+
+/// Whether the result of an earlier run will do: `false`, `"auto"` or `true` on the wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CachePolicy {
+    /// Run it.
+    Never,
+    /// Yes, when the earlier run was observed to depend on its program and arguments alone.
+    #[default]
+    Auto,
+    /// Yes: the submitter knows that the function depends on its arguments alone.
+    Always,
+}
+
+impl Serialize for CachePolicy {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            CachePolicy::Never => serializer.serialize_bool(false),
+            CachePolicy::Auto => serializer.serialize_str("auto"),
+            CachePolicy::Always => serializer.serialize_bool(true),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for CachePolicy {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<CachePolicy, D::Error> {
+        struct Visitor;
+
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = CachePolicy;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("true, false or \"auto\"")
+            }
+
+            fn visit_bool<E>(self, is_wanted: bool) -> Result<CachePolicy, E> {
+                Ok(if is_wanted { CachePolicy::Always } else { CachePolicy::Never })
+            }
+
+            fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<CachePolicy, E> {
+                match word {
+                    "auto" => Ok(CachePolicy::Auto),
+                    other => Err(E::invalid_value(serde::de::Unexpected::Str(other), &self)),
+                }
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
 }
 
 /// Reply to CPU_TASK, whether the task succeeded or failed.
@@ -115,6 +181,9 @@ pub struct CpuResult<'a> {
     /// The guest that was run, so that the next task need not send it again.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub module_sha256: Option<Cow<'a, str>>,
+    /// The process that the task was; missing when nobody keeps a table of processes on the node.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<Cow<'a, str>>,
 }
 
 /// A file that a task hands back.
@@ -159,6 +228,157 @@ pub mod outcome {
     pub const QUEUE_FULL: &str = "queue_full";
     /// The runtime is not there or cannot start.
     pub const RUNTIME_UNAVAILABLE: &str = "runtime_unavailable";
+    /// The submitter has used up what it may; the text says when to try again.
+    pub const QUOTA_EXCEEDED: &str = "quota_exceeded";
+}
+
+/// SIGNAL_TASK: pauses, resumes or ends a task, wherever it runs. Sent by the provider of processes with `pid`, and by the
+/// node that has submitted a task with the `task_id` it has given it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "SIGNAL_TASK")]
+pub struct SignalTask<'a> {
+    /// The process that the task is.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<Cow<'a, str>>,
+    /// Name of the task.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<Cow<'a, str>>,
+    /// What to do.
+    pub signal: Signal,
+}
+
+/// SET_TASK_PRIORITY: changes the priority of a task that waits or runs. Sent as SIGNAL_TASK.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "SET_TASK_PRIORITY")]
+pub struct SetTaskPriority<'a> {
+    /// The process that the task is.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<Cow<'a, str>>,
+    /// Name of the task.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<Cow<'a, str>>,
+    /// Higher runs first.
+    pub priority: i64,
+}
+
+/// Reply to SIGNAL_TASK, SET_TASK_PRIORITY, TASK_PROGRESS and TASK_CANCEL.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "STATUS")]
+pub struct TaskDone<'a> {
+    /// `OK`.
+    pub status: &'a str,
+}
+
+/// TASK_SPAWN, from a running task: begins another one, a child of it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "TASK_SPAWN")]
+pub struct TaskSpawn<'a> {
+    /// The body of a CPU_TASK; `type` is not needed.
+    #[serde(borrow, default)]
+    pub task: Option<&'a RawValue>,
+}
+
+/// Reply to TASK_SPAWN.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "STATUS")]
+pub struct TaskSpawned<'a> {
+    /// `OK`.
+    pub status: &'a str,
+    /// Name of the child for TASK_JOIN: its process, if it is one.
+    #[serde(borrow)]
+    pub child: Cow<'a, str>,
+    /// Its process, if it is one.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<Cow<'a, str>>,
+}
+
+/// TASK_JOIN, from a running task: waits for a child, and is answered with its CPU_RESULT, once. Bytes of files that the
+/// child hands back do not come.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "TASK_JOIN")]
+pub struct TaskJoin<'a> {
+    /// What TASK_SPAWN has called it.
+    #[serde(borrow, default)]
+    pub child: Option<Cow<'a, str>>,
+    /// Seconds to wait, 0 for not at all; then the answer is an error with the code `timeout`. For ever when missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<f64>,
+}
+
+/// TASK_CANCEL, from a running task: ends a child. TASK_JOIN tells how it ended.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "TASK_CANCEL")]
+pub struct TaskCancel<'a> {
+    /// What TASK_SPAWN has called it.
+    #[serde(borrow, default)]
+    pub child: Option<Cow<'a, str>>,
+}
+
+/// TASK_PROGRESS, from a running task: tells how far it is. The node that runs it tells the one that has submitted it, which
+/// publishes it as [`TASK_PROGRESS_TOPIC`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "TASK_PROGRESS")]
+pub struct TaskProgress<'a> {
+    /// Name of the task; a task itself says none.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<Cow<'a, str>>,
+    /// How much of it is done, from 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fraction: Option<f64>,
+    /// What it is at, in a few words; cut off after 200 characters.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<Cow<'a, str>>,
+}
+
+/// The topic on which tasks tell how far they are.
+pub const TASK_PROGRESS_TOPIC: &str = "task.progress";
+
+/// An event of [`TASK_PROGRESS_TOPIC`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TaskProgressed<'a> {
+    /// Name of the task.
+    #[serde(borrow, default)]
+    pub task_id: Cow<'a, str>,
+    /// The process that it is, if it is one.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<Cow<'a, str>>,
+    /// How much of it is done, from 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fraction: Option<f64>,
+    /// What it is at.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<Cow<'a, str>>,
+}
+
+/// TASK_SELF, from a running task: who it is.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "TASK_SELF")]
+pub struct TaskSelf {}
+
+/// Reply to TASK_SELF.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "TASK_SELF")]
+pub struct TaskFacts<'a> {
+    /// The process that it is on the node that runs it; missing when nobody keeps a table of processes there.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<Cow<'a, str>>,
+    /// Its name.
+    #[serde(borrow)]
+    pub task_id: Cow<'a, str>,
+    /// The process that has spawned it.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub parent_pid: Option<Cow<'a, str>>,
+    /// Id of the node that runs it.
+    #[serde(borrow)]
+    pub node: Cow<'a, str>,
+    /// `host:port` of that node.
+    #[serde(borrow)]
+    pub executed_by: Cow<'a, str>,
+    /// Id of the node that it works for: a message of the task may have it as `to`.
+    #[serde(borrow)]
+    pub submitter: Cow<'a, str>,
+    /// Higher runs first.
+    pub priority: i64,
 }
 
 /// CANCEL_TASK: stops a queued or running task.
@@ -196,25 +416,6 @@ pub struct BatchResult<'a> {
     /// One CPU_RESULT for each task, in the order of the request.
     #[serde(borrow)]
     pub results: Vec<&'a RawValue>,
-}
-
-/// SET_SCHEDULER: chooses the order of the queue.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "type", rename = "SET_SCHEDULER")]
-pub struct SetScheduler<'a> {
-    /// `FCFS` or `PRIORITY`.
-    #[serde(borrow, default)]
-    pub algorithm: Option<Cow<'a, str>>,
-}
-
-/// Reply to SET_SCHEDULER.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "type", rename = "STATUS")]
-pub struct SchedulerSet<'a> {
-    /// `OK`.
-    pub status: &'a str,
-    /// The algorithm in force.
-    pub algorithm: &'a str,
 }
 
 /// SANDBOX_IMAGES: which images sandboxed tasks can run in.

@@ -1,4 +1,4 @@
-//! Shared values: SET_MEM, GET_MEM, DELETE_MEM, LIST_MEM and the `_REMOTE` forms of the first two.
+//! Shared values: SET_MEM, GET_MEM, DELETE_MEM, LIST_MEM, WATCH_MEM and the `_REMOTE` forms of the first two.
 
 use super::RawValue;
 use serde::{Deserialize, Serialize};
@@ -63,6 +63,22 @@ pub struct MemResponse<'a> {
     /// Seconds until the entry is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_in_seconds: Option<f64>,
+}
+
+/// WATCH_MEM: the answer, a [`MemResponse`], comes when the entry has changed.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "WATCH_MEM")]
+pub struct WatchMem<'a> {
+    /// The key.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<&'a RawValue>,
+    /// The version that the caller knows; 0 when it knows that there is no entry. The answer comes as soon as the entry has another
+    /// one, at once if it has it already. When missing, the version that the entry has now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_version: Option<u64>,
+    /// Seconds to wait; then the answer is what is there, changed or not. As long as the caller is there when missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<f64>,
 }
 
 /// DELETE_MEM: removes an entry.

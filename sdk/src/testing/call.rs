@@ -1,13 +1,13 @@
 //! The host's side of one call: where the answer lands, and how the caller goes away.
 
 use super::WAIT_LIMIT;
-use super::host::Live;
+use super::host::{Live, public_key};
 use super::job::Job;
 use crate::abi::{
     ANSWERED, Buffer, Call, CallReply, Completion, DEFERRED, FileBody, Hook, PANICKED, REPLY_DROPPED, REPLY_OK, Slice,
 };
 use crate::envelope::Envelope;
-use crate::{Caller, ProviderError, Response};
+use crate::{Caller, ProviderError, Response, signature};
 use parking_lot::{Condvar, Mutex};
 use serde_json::Value;
 use std::ffi::c_void;
@@ -124,6 +124,21 @@ struct HarnessCall {
     state: Arc<CallState>,
 }
 
+/// The process that a message names as its sender: one of this node, if a provider says that or the task runs here.
+fn process(json: &str, caller: Caller<'_>) -> String {
+    let Ok(envelope) = Envelope::scan(json) else { return String::new() };
+    match caller {
+        Caller::Task(peer)
+            if !envelope.process.is_empty()
+                && envelope.works_for.is_none()
+                && peer != signature::peer_id(&public_key()).to_string() =>
+        {
+            format!("{}@{peer}", envelope.process)
+        }
+        _ => envelope.process.to_owned(),
+    }
+}
+
 /// Passes one message through the table.
 pub(super) fn send(
     live: &Live,
@@ -134,6 +149,7 @@ pub(super) fn send(
     caller: Caller<'_>,
 ) -> PendingCall {
     let state = CallState::new(message_type);
+    let process = process(json, caller);
     let mut call = HarnessCall {
         call: Call {
             struct_size: size_of::<Call>() as u32,
@@ -145,7 +161,7 @@ pub(super) fn send(
             defer,
             source_ip: Slice::EMPTY,
             spooled: Slice::new(spooled.map_or(&b""[..], |path| path.as_os_str().as_bytes())),
-            process: Slice::new(Envelope::scan(json).map_or("", |envelope| envelope.process).as_bytes()),
+            process: Slice::new(process.as_bytes()),
         },
         state: Arc::clone(&state),
     };

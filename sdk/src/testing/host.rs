@@ -334,7 +334,7 @@ fn key_pair() -> Ed25519KeyPair {
     Ed25519KeyPair::from_seed_unchecked(&[0x11; 32]).expect("any 32 bytes are a private key")
 }
 
-fn public_key() -> [u8; 32] {
+pub(super) fn public_key() -> [u8; 32] {
     let mut key = [0; 32];
     key.copy_from_slice(key_pair().public_key().as_ref());
     key
