@@ -13,11 +13,12 @@ use crate::call::{Dispatch, Incoming, PendingCall, Response, Sink};
 use crate::node::Node;
 use crate::pool::unix_seconds;
 use crate::router;
-use potluck_sdk::ProviderError;
 use potluck_sdk::envelope::Envelope;
 use potluck_sdk::message::node::CancelCall;
 use potluck_sdk::message::pool::{Authenticate, Hello};
 use potluck_sdk::message::{FRAME_BYTES_MAX, SPOOLED_FRAME_BYTES_MAX, to_json};
+use potluck_sdk::{Caller, ProviderError};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -227,7 +228,13 @@ impl Connection {
                     let path = spooled.as_ref().map(SpooledFile::path);
                     let source_ip = &self.visitor.source_ip;
                     // What a task says of itself over a connection of its own proves nothing.
-                    let process = if self.visitor.is_task() { "" } else { envelope.process };
+                    let process = match caller {
+                        _ if self.visitor.is_task() || envelope.process.is_empty() => Cow::Borrowed(""),
+                        // Nor is a process of another node the one of this node that has its number.
+                        Caller::Task(peer) if peer != node.id_text => format!("{}@{peer}", envelope.process).into(),
+                        _ => Cow::Borrowed(envelope.process),
+                    };
+                    let process = &*process;
                     let incoming = Incoming { json, attachment, caller, process, source_ip, spooled: path.as_deref() };
                     router::route(node, envelope, incoming, &mut || {
                         let (address, number) = self.out.lock().expect(id);
