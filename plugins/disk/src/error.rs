@@ -38,6 +38,9 @@ pub(crate) enum DiskError {
     Changed,
     #[error("the file is larger than 8 MiB; read it with GET_FILE_CHUNK")]
     UseChunks,
+    /// The words of quota.
+    #[error(transparent)]
+    Refused(ProviderError),
     #[error("{0} failed: {reason}", reason = sentence(.1))]
     Io(&'static str, io::Error),
     #[error("{0} is done, but the disk does not promise that it stays done after a loss of power ({1}); repeat it")]
@@ -59,6 +62,9 @@ fn sentence(error: &io::Error) -> String {
 impl From<DiskError> for ProviderError {
     fn from(error: DiskError) -> ProviderError {
         use DiskError::*;
+        if let Refused(error) = error {
+            return error;
+        }
         let code = match error {
             FilenameRequired(_) | DataRequired(_) | Base64 | UploadName => ProviderError::INVALID_MESSAGE,
             Name(..) => "invalid_name",
@@ -69,7 +75,7 @@ impl From<DiskError> for ProviderError {
             Mismatch(_) | SizeMismatch(_) => "hash_mismatch",
             Changed => "file_changed",
             Io(_, ref error) if is_full(error) => ProviderError::LIMIT_REACHED,
-            Io(..) | NotSettled(..) => "disk_failed",
+            Io(..) | NotSettled(..) | Refused(_) => "disk_failed",
         };
         ProviderError::new(code, error.to_string())
     }

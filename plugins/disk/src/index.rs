@@ -3,6 +3,7 @@
 use crate::config::DiskConfig;
 use crate::error::DiskError;
 use potluck_sdk::PeerId;
+use potluck_sdk::allowance::Held;
 use potluck_sdk::files::{FileName, NameIndex, NameKey};
 use std::collections::{BTreeMap, HashMap};
 
@@ -62,6 +63,18 @@ impl Index {
         }
         self.hold(owner, size);
         Ok(())
+    }
+
+    /// What `owner` and all together have, without a file of that name and without the room of `size` bytes that is kept
+    /// for it; and the bytes of the owner's that it takes the place of.
+    pub(crate) fn held(&self, name: &FileName, owner: Option<PeerId>, size: u64) -> (Held, u64) {
+        let old = self.files.get(name.as_str());
+        let freed = old.map_or(0, |old| old.size);
+        let own_freed = old.filter(|old| old.owner == owner).map_or(0, |old| old.size);
+        let own = self.bytes.get(&owner).copied().unwrap_or(0);
+        let total = self.stored_bytes.saturating_add(self.reserved_bytes);
+        let without = |bytes: u64, freed: u64| bytes.saturating_sub(size).saturating_sub(freed);
+        (Held { used: without(own, own_freed), used_total: without(total, freed) }, own_freed)
     }
 
     /// Whether a file may get that name now, whatever has happened since room was kept for it.

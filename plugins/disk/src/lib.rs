@@ -61,7 +61,8 @@ impl Provider for Disk {
         self.store.fetches.stop();
     }
 
-    fn event(&self, topic: &str, _json: &str) {
+    fn event(&self, topic: &str, json: &str) {
+        self.store.allowance.event(topic, json);
         if topic == SESSION_TOPIC {
             self.store.register_all();
         }

@@ -6,13 +6,15 @@ use crate::fetch::Fetches;
 use crate::index::{Entry, Index};
 use crate::upload::Uploads;
 use parking_lot::Mutex;
+use potluck_sdk::allowance::Allowance;
 use potluck_sdk::files::{FileName, Folder, Lanes, NewFile, Sha256, TEMPORARY_FOLDER};
 use potluck_sdk::message::disk::{
     DELETED_TOPIC, FileEntry, FileEvent, REGISTERED_FILES_MAX, RegisterFile, RegisteredFile, STORED_TOPIC,
     UnregisterFile,
 };
+use potluck_sdk::message::quota::STORAGE_BYTES;
 use potluck_sdk::message::to_json;
-use potluck_sdk::{Host, PeerId, ProviderError, Status};
+use potluck_sdk::{Caller, Host, PeerId, ProviderError, Status};
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -21,10 +23,14 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 /// The extended attribute of a file, and of an unfinished one.
 pub(crate) const ATTRIBUTE: &str = "user.potluck";
 const PIECE_BYTES: usize = 256 << 10;
+/// How long quota may take to answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 /// What the extended attribute says, as long as size and time are still those of the file.
 #[derive(Serialize, Deserialize)]
@@ -45,6 +51,7 @@ pub(crate) struct Store {
     pub(crate) fetches: Fetches,
     pub(crate) lanes: Lanes,
     pub(crate) operation_count: AtomicU64,
+    pub(crate) allowance: Arc<Allowance>,
 }
 
 impl Store {
@@ -75,6 +82,7 @@ impl Store {
             fetches: Fetches::default(),
             lanes: Lanes::default(),
             operation_count: AtomicU64::new(0),
+            allowance: Allowance::new(host, STORAGE_BYTES),
         })
     }
 
@@ -88,10 +96,32 @@ impl Store {
         source: impl Read,
     ) -> Result<(u64, String), DiskError> {
         self.index.lock().reserve(&self.config, name, owner, size)?;
-        let written = self.write(size, source);
+        let written = self.allow(name, owner, size).and_then(|()| self.write(size, source));
         let result = written.and_then(|(new, actual)| self.finish(new, name, owner, size, actual, sha256));
         self.index.lock().release(owner, size);
         result
+    }
+
+    /// Asks whether the owner of a file may have so much; room for it is kept already.
+    pub(crate) fn allow(&self, name: &FileName, owner: Option<PeerId>, size: u64) -> Result<(), DiskError> {
+        let id = owner.map(|owner| owner.to_string());
+        let caller = id.as_deref().map_or(Caller::Local, Caller::Member);
+        if self.allowance.is_unlimited(&caller) {
+            return Ok(());
+        }
+        let (held, freed) = self.index.lock().held(name, owner, size);
+        // What makes a file smaller is always allowed.
+        if size <= freed {
+            return Ok(());
+        }
+        let (sender, answer) = mpsc::sync_channel(1);
+        self.allowance.take(&caller, size, Some(held), move |allowed| {
+            let _ = sender.try_send(allowed);
+        });
+        match answer.recv_timeout(ANSWER_LIMIT) {
+            Ok(allowed) => allowed.map_err(DiskError::Refused),
+            Err(_) => Err(DiskError::Refused(ProviderError::new(ProviderError::INTERNAL, "quota does not answer"))),
+        }
     }
 
     /// Writes a file that has no name yet, and hashes it.

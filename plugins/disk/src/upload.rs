@@ -80,8 +80,23 @@ impl Uploads {
         Ok(Uploads(Mutex::new(uploads)))
     }
 
-    /// Keeps room for all that an upload will have, and returns what is known of it then.
+    /// Keeps room for all that an upload will have, if its sender may have so much, and returns what is known of it then.
     pub(crate) fn reserve(&self, store: &Store, chunk: &Chunk, size: u64) -> Result<Upload, DiskError> {
+        let before = self.0.lock().get(&chunk.key).copied();
+        let upload = self.keep_room(store, chunk, size)?;
+        let is_more = before.is_none_or(|before| before.reserved_bytes < upload.reserved_bytes);
+        if is_more && let Err(refusal) = store.allow(&chunk.name, chunk.owner, upload.reserved_bytes) {
+            self.end(store, &chunk.key);
+            if let Some(before) = before {
+                store.index.lock().hold(before.owner, before.reserved_bytes);
+                self.0.lock().insert(chunk.key.clone(), before);
+            }
+            return Err(refusal);
+        }
+        Ok(upload)
+    }
+
+    fn keep_room(&self, store: &Store, chunk: &Chunk, size: u64) -> Result<Upload, DiskError> {
         let last_piece = Instant::now();
         let mut uploads = self.0.lock();
         let mut index = store.index.lock();
