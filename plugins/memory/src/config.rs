@@ -23,6 +23,8 @@ pub(crate) struct MemoryConfig {
     key_bytes_max: usize,
     /// Largest value.
     value_bytes_max: usize,
+    /// Most requests that wait for a change of an entry.
+    watchers_max: usize,
 }
 
 impl Default for MemoryConfig {
@@ -33,6 +35,8 @@ impl Default for MemoryConfig {
             bytes_max: 1 << 30,
             key_bytes_max: 1024,
             value_bytes_max: 8 << 20,
+            // About 50 MB, were there as many.
+            watchers_max: 100_000,
         }
     }
 }
@@ -45,6 +49,7 @@ impl MemoryConfig {
             ("bytes_max", config.bytes_max, usize::MAX),
             ("key_bytes_max", config.key_bytes_max, KEY_BYTES_LIMIT),
             ("value_bytes_max", config.value_bytes_max, VALUE_BYTES_LIMIT),
+            ("watchers_max", config.watchers_max, usize::MAX),
         ];
         for (key, value, limit) in ranges {
             if value == 0 {
@@ -57,6 +62,10 @@ impl MemoryConfig {
             }
         }
         Ok(config)
+    }
+
+    pub(crate) fn watchers_max(&self) -> usize {
+        self.watchers_max
     }
 
     pub(crate) fn limits(&self) -> Limits {

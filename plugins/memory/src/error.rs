@@ -12,6 +12,16 @@ pub(crate) enum MemoryError {
     KeyUnicode,
     #[error("ttl_seconds must be above 0 and at most {0}; leave it out to keep the entry for ever")]
     TimeToLive(u64),
+    #[error("timeout must be 0 or more seconds, and at most {0}; leave it out to wait for as long as it takes")]
+    Timeout(u64),
+    #[error("{0} requests wait for changes, the limit; try again later, or raise watchers_max in [plugins.memory]")]
+    WatchersFull(usize),
+    #[error(
+        "the entry has changed, but so many wait for its {0} bytes that it was not sent to all; read it with GET_MEM"
+    )]
+    TooManyBytes(usize),
+    #[error("the node is stopping")]
+    Stopping,
     #[error("the entry has version {current} (0: there is none), not {expected}; read it again and repeat the change")]
     VersionMismatch { current: u64, expected: u64 },
     #[error("the key has {bytes} bytes, at most {max} are allowed; raise key_bytes_max in [plugins.memory]")]
@@ -32,8 +42,10 @@ impl From<MemoryError> for ProviderError {
     fn from(error: MemoryError) -> ProviderError {
         use MemoryError::*;
         let code = match error {
-            KeyRequired(_) | KeyType(_) | KeyUnicode | TimeToLive(_) => ProviderError::INVALID_MESSAGE,
+            KeyRequired(_) | KeyType(_) | KeyUnicode | TimeToLive(_) | Timeout(_) => ProviderError::INVALID_MESSAGE,
             VersionMismatch { .. } => "version_mismatch",
+            Stopping => ProviderError::NODE_STOPPING,
+            WatchersFull(_) | TooManyBytes(_) => ProviderError::LIMIT_REACHED,
             KeyTooLong { .. } | ValueTooLarge { .. } | EntriesFull(_) | BytesFull { .. } => {
                 ProviderError::LIMIT_REACHED
             }

@@ -1,19 +1,18 @@
 //! One function a message: decode, call the store, make the reply.
 
-use crate::error::MemoryError;
+mod watch;
+mod write;
+
 use crate::key::{canonical, canonical_prefix};
-use crate::store::{Found, Store};
+use crate::quota::Quota;
+use crate::store::{Clock, Found, Store};
+use crate::watchers::Watchers;
 use potluck_sdk::message::RawValue;
-use potluck_sdk::message::memory::{
-    DeleteMem, GetMem, ListMem, MemDeleted, MemEntry, MemList, MemResponse, MemStored, SetMem,
-};
-use potluck_sdk::{ProviderError, Reply, Request};
+use potluck_sdk::message::memory::{GetMem, ListMem, MemEntry, MemList, MemResponse};
+use potluck_sdk::{Host, ProviderError, Reply, Request};
 use serde::Serialize;
 use std::sync::Arc;
-use std::time::Duration;
 
-/// Ten years: longer is for ever, and far from where adding to a point in time overflows.
-const TTL_SECONDS_MAX: u64 = 10 * 365 * 86_400;
 /// Page of LIST_MEM when the message does not say.
 const LIST_LIMIT_DEFAULT: usize = 100;
 /// Longest page of LIST_MEM.
@@ -21,30 +20,31 @@ const LIST_LIMIT_MAX: usize = 1000;
 /// Bytes of an answer to GET_MEM beside key and value; one that is exceeded costs a second allocation, no more.
 const RESPONSE_BYTES: usize = 128;
 
-/// Answers one message.
-pub(crate) fn answer(store: &dyn Store, request: Request<'_>, reply: Reply<'_>) {
+/// What the provider is made of.
+pub(crate) struct Room {
+    pub(crate) host: Host,
+    pub(crate) store: Box<dyn Store>,
+    pub(crate) watchers: Watchers,
+    pub(crate) quota: Quota,
+    pub(crate) clock: Clock,
+}
+
+/// Answers one message, at once or later.
+pub(crate) fn answer(room: &Arc<Room>, request: Request<'_>, reply: Reply<'_>) {
     match request.message_type {
-        "GET_MEM" | "GET_MEM_REMOTE" => match get(store, request) {
+        "GET_MEM" | "GET_MEM_REMOTE" => match get(&*room.store, request) {
             Ok(json) => reply.send_json(json),
             Err(error) => reply.error(&error),
         },
-        "SET_MEM" | "SET_MEM_REMOTE" => reply.result(set(store, request)),
-        "DELETE_MEM" => reply.result(delete(store, request)),
-        "LIST_MEM" => reply.result(list(store, request)),
+        "SET_MEM" | "SET_MEM_REMOTE" => write::set(room, request, reply),
+        "DELETE_MEM" => reply.result(write::delete(room, request)),
+        "LIST_MEM" => reply.result(list(&*room.store, request)),
+        "WATCH_MEM" => watch::watch(room, request, reply),
         other => {
             let text = format!("memory does not answer {other}");
             reply.error(&ProviderError::new(ProviderError::NO_PROVIDER, text));
         }
     }
-}
-
-fn set<'a>(store: &dyn Store, request: Request<'a>) -> Result<MemStored<'a>, ProviderError> {
-    let message: SetMem<'a> = request.parse()?;
-    let text = canonical(message.key, "SET_MEM")?;
-    let time_to_live = message.ttl_seconds.map(time_to_live).transpose()?;
-    let value: Arc<RawValue> = Arc::from(message.value.unwrap_or(RawValue::NULL).to_owned());
-    let version = store.set(&text, value, time_to_live, message.if_version)?;
-    Ok(MemStored { status: "OK", operation: "SET_MEM", key: sent(message.key), version })
 }
 
 /// Writes its own reply, at its final size: a value of megabytes is copied once, and no lock is held meanwhile.
@@ -53,7 +53,12 @@ fn get(store: &dyn Store, request: Request<'_>) -> Result<Vec<u8>, ProviderError
     let text = canonical(message.key, "GET_MEM")?;
     let key = sent(message.key);
     let found = store.get(&text);
-    let response = match &found {
+    response(key, found.as_ref())
+}
+
+/// The reply to GET_MEM and WATCH_MEM.
+fn response(key: &RawValue, found: Option<&Found>) -> Result<Vec<u8>, ProviderError> {
+    let response = match found {
         Some(Found { value, version, expires_in }) => MemResponse {
             key,
             value: Some(value),
@@ -68,13 +73,6 @@ fn get(store: &dyn Store, request: Request<'_>) -> Result<Vec<u8>, ProviderError
     serde_json::to_writer(&mut json, &response)
         .map_err(|error| ProviderError::new(ProviderError::INTERNAL, error.to_string()))?;
     Ok(json)
-}
-
-fn delete<'a>(store: &dyn Store, request: Request<'a>) -> Result<MemDeleted<'a>, ProviderError> {
-    let message: DeleteMem<'a> = request.parse()?;
-    let text = canonical(message.key, "DELETE_MEM")?;
-    let deleted = store.delete(&text, message.if_version)?;
-    Ok(MemDeleted { status: "OK", operation: "DELETE_MEM", key: sent(message.key), deleted })
 }
 
 fn list(store: &dyn Store, request: Request<'_>) -> Result<MemList, ProviderError> {
@@ -102,7 +100,7 @@ fn list(store: &dyn Store, request: Request<'_>) -> Result<MemList, ProviderErro
 }
 
 /// The member `memory` of the node's STATUS reply.
-pub(crate) fn status(store: &dyn Store) -> impl Serialize {
+pub(crate) fn status(room: &Room) -> impl Serialize {
     #[derive(Serialize)]
     struct MemoryStatus {
         key_count: usize,
@@ -110,22 +108,16 @@ pub(crate) fn status(store: &dyn Store) -> impl Serialize {
         bytes: usize,
         entries_max: usize,
         bytes_max: usize,
+        watchers: usize,
     }
-    let usage = store.usage();
+    let usage = room.store.usage();
     MemoryStatus {
         key_count: usage.entry_count,
         operation_count: usage.operation_count,
         bytes: usage.bytes,
         entries_max: usage.limits.entries_max,
         bytes_max: usage.limits.bytes_max,
-    }
-}
-
-fn time_to_live(seconds: f64) -> Result<Duration, MemoryError> {
-    // Less than a nanosecond would be no time at all.
-    match Duration::try_from_secs_f64(seconds) {
-        Ok(duration) if !duration.is_zero() && duration.as_secs() < TTL_SECONDS_MAX => Ok(duration),
-        _ => Err(MemoryError::TimeToLive(TTL_SECONDS_MAX)),
+        watchers: room.watchers.count(),
     }
 }
 

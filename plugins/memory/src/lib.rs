@@ -8,28 +8,36 @@
 //! | `SET_MEM`, `SET_MEM_REMOTE` | stores a value, for ever or for `ttl_seconds`, on condition with `if_version` | `STATUS` |
 //! | `GET_MEM`, `GET_MEM_REMOTE` | reads a value | `MEM_RESPONSE` |
 //! | `DELETE_MEM` | removes an entry | `STATUS` |
+//! | `WATCH_MEM` | waits until an entry changes | `MEM_RESPONSE` |
 //! | `LIST_MEM` | lists keys in order, a page at a time | `MEM_LIST` |
 //!
 //! The rooms, in reading order: `config` (its table in plugins.toml), `handler` (one function a message), `key` (when
-//! two keys are the same), `store` (the map and its limits), `error` (what can go wrong).
+//! two keys are the same), `store` (the map and its limits), `watchers` (who waits for changes), `quota` and `owners` (how
+//! many entries a caller may make, and has made), `error` (what can go wrong).
 
 mod config;
+mod error;
 mod handler;
 mod key;
+mod owners;
+mod quota;
 mod store;
-
-mod error;
+mod watchers;
 
 use config::MemoryConfig;
+use handler::Room;
 use potluck_sdk::{
     Config, Host, LeastCaller, MessageInfo, Provider, ProviderError, ProviderInfo, Reply, Request, Status,
 };
+use quota::Quota;
+use std::sync::Arc;
 use std::time::Instant;
-use store::{ShardedStore, Store};
+use store::ShardedStore;
+use watchers::Watchers;
 
 /// The provider `memory`.
 pub struct Memory {
-    store: Box<dyn Store>,
+    room: Arc<Room>,
 }
 
 impl Memory {
@@ -38,11 +46,20 @@ impl Memory {
     /// # Errors
     /// As [`Provider::start`].
     pub fn start_with_clock(
+        host: Host,
         config: Config<'_>,
-        now: impl Fn() -> Instant + Send + Sync + 'static,
+        now: impl Fn() -> Instant + Send + Sync + Clone + 'static,
     ) -> Result<Memory, ProviderError> {
         let config = MemoryConfig::read(config)?;
-        Ok(Memory { store: Box::new(ShardedStore::new(config.limits(), Box::new(now))) })
+        let clock = Box::new(now.clone());
+        let room = Room {
+            host,
+            store: Box::new(ShardedStore::new(config.limits(), Box::new(now))),
+            watchers: Watchers::new(config.watchers_max()),
+            quota: Quota::new(host),
+            clock,
+        };
+        Ok(Memory { room: Arc::new(room) })
     }
 }
 
@@ -57,19 +74,28 @@ impl Provider for Memory {
             MessageInfo::new("GET_MEM_REMOTE", LeastCaller::Task),
             MessageInfo::new("DELETE_MEM", LeastCaller::Task),
             MessageInfo::new("LIST_MEM", LeastCaller::Task),
+            MessageInfo::new("WATCH_MEM", LeastCaller::Task),
         ],
     };
 
-    fn start(_host: Host, config: Config<'_>) -> Result<Memory, ProviderError> {
-        Memory::start_with_clock(config, Instant::now)
+    fn start(host: Host, config: Config<'_>) -> Result<Memory, ProviderError> {
+        Memory::start_with_clock(host, config, Instant::now)
     }
 
     fn handle(&self, request: Request<'_>, reply: Reply<'_>) {
-        handler::answer(&*self.store, request, reply);
+        handler::answer(&self.room, request, reply);
     }
 
     fn status(&self) -> Status {
-        Status::default().with("memory", handler::status(&*self.store))
+        Status::default().with("memory", handler::status(&self.room))
+    }
+
+    fn event(&self, topic: &str, json: &str) {
+        self.room.quota.event(topic, json);
+    }
+
+    fn stop(&self) {
+        self.room.close();
     }
 }
 

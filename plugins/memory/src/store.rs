@@ -10,6 +10,7 @@ mod tests;
 pub(crate) use sharded::ShardedStore;
 
 use crate::error::MemoryError;
+use crate::owners::Share;
 use potluck_sdk::message::RawValue;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,13 +22,14 @@ pub(crate) type Clock = Box<dyn Fn() -> Instant + Send + Sync>;
 /// `key`); no function blocks.
 pub(crate) trait Store: Send + Sync {
     /// Stores a value and returns the entry's version, which is larger than any before. With `if_version` only when the
-    /// entry has that version; 0 means that there must be none.
+    /// entry has that version; 0 means that there must be none. `share` goes with the entry if it is new.
     fn set(
         &self,
         key: &str,
         value: Arc<RawValue>,
         time_to_live: Option<Duration>,
         if_version: Option<u64>,
+        share: Option<Arc<Share>>,
     ) -> Result<u64, MemoryError>;
 
     /// The entry, if there is one.
@@ -41,6 +43,9 @@ pub(crate) trait Store: Send + Sync {
 
     /// How full the store is.
     fn usage(&self) -> Usage;
+
+    /// What it may hold.
+    fn limits(&self) -> Limits;
 }
 
 /// What a store may hold.
@@ -54,6 +59,7 @@ pub(crate) struct Limits {
 }
 
 /// An entry that was read.
+#[derive(Clone)]
 pub(crate) struct Found {
     /// Shared with the store, so that it can be copied while nobody waits.
     pub(crate) value: Arc<RawValue>,

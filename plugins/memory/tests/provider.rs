@@ -1,10 +1,12 @@
 //! The provider through its real table, as a node calls it.
 #![allow(clippy::unwrap_used, reason = "a helper that fails, fails its test")]
 
-use potluck_sdk::testing::Harness;
+use potluck_sdk::testing::{Harness, PendingCall};
 use potluck_sdk::{Caller, ProviderError};
 use provider_memory::Memory;
 use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 fn node() -> Harness {
@@ -13,7 +15,8 @@ fn node() -> Harness {
 
 /// Time stands still until the test moves it.
 fn node_with(config: Value) -> Harness {
-    Harness::start_with_clock(config, |_, config, clock| Memory::start_with_clock(config, move || clock.now())).unwrap()
+    Harness::start_with_clock(config, |host, config, clock| Memory::start_with_clock(host, config, move || clock.now()))
+        .unwrap()
 }
 
 fn set(node: &Harness, key: &str, value: Value) -> u64 {
@@ -227,7 +230,7 @@ fn status_counts() {
     let node = node_with(json!({"entries_max": 10}));
     set(&node, "k", json!("value"));
     get(&node, json!("k"));
-    let expected = json!({"key_count": 1, "operation_count": 2, "bytes": 10, "entries_max": 10, "bytes_max": 1 << 30});
+    let expected = json!({"key_count": 1, "operation_count": 2, "bytes": 10, "entries_max": 10, "bytes_max": 1 << 30, "watchers": 0});
     assert_eq!(node.status(), json!({"memory": expected}));
 }
 
@@ -248,4 +251,173 @@ fn configuration_is_checked() {
     assert!(error(json!({"value_bytes_max": 16 << 20})).message.contains("key `value_bytes_max`"));
     assert!(error(json!({"bytes_max": "1 GB"})).message.contains("key `bytes_max`: invalid type"));
     assert_eq!(error(json!({"bytes_max": -1})).code, ProviderError::INVALID_CONFIG);
+}
+
+fn watch(node: &Harness, key: &str, after_version: u64, timeout: Option<f64>) -> PendingCall {
+    let mut message = json!({"type": "WATCH_MEM", "key": key, "after_version": after_version});
+    if let Some(timeout) = timeout {
+        message["timeout"] = json!(timeout);
+    }
+    node.begin(message)
+}
+
+#[test]
+fn a_watcher_is_told_of_the_next_change() {
+    let node = node();
+    let waiting = watch(&node, "k", 0, None);
+    set(&node, "other", json!(1));
+    assert!(waiting.try_answer().is_none());
+    let version = set(&node, "k", json!("new"));
+    let expected = format!(r#"{{"type":"MEM_RESPONSE","key":"k","value":"new","found":true,"version":{version}}}"#);
+    assert_eq!(waiting.wait_raw(), expected);
+    // What the caller does not know yet is told at once.
+    assert_eq!(watch(&node, "k", 0, None).wait().unwrap()["version"], version);
+    let waiting = watch(&node, "k", version, None);
+    node.call(json!({"type": "DELETE_MEM", "key": "k"})).unwrap();
+    assert_eq!(waiting.wait().unwrap()["found"], false);
+    // Without a version it is the present one.
+    let waiting = node.begin(r#"{"type":"WATCH_MEM","key":"\u006b"}"#);
+    assert!(waiting.try_answer().is_none());
+    set(&node, "k", json!(2));
+    assert!(waiting.wait_raw().contains(r#""key":"\u006b","value":2"#), "the key as it was sent");
+    assert_eq!(node.status()["memory"]["watchers"], 0);
+}
+
+#[test]
+fn a_watcher_is_told_when_the_entry_expires() {
+    let node = node();
+    node.call(json!({"type": "SET_MEM", "key": "k", "value": 1, "ttl_seconds": 2})).unwrap();
+    let waiting = watch(&node, "k", 1, Some(60.0));
+    node.advance(Duration::from_millis(1999));
+    assert!(waiting.try_answer().is_none());
+    node.advance(Duration::from_millis(1));
+    assert_eq!(waiting.wait().unwrap()["found"], false);
+}
+
+#[test]
+fn a_watcher_whose_time_is_over_gets_what_is_there() {
+    let node = node();
+    let version = set(&node, "k", json!(1));
+    let waiting = watch(&node, "k", version, Some(1.5));
+    let absent = watch(&node, "nothing", 0, Some(0.5));
+    node.advance(Duration::from_millis(1500));
+    assert_eq!(
+        (waiting.wait().unwrap()["version"].clone(), absent.wait().unwrap()["found"].clone()),
+        (json!(version), json!(false))
+    );
+    assert_eq!(watch(&node, "k", version, Some(0.0)).wait().unwrap()["value"], 1);
+    assert_eq!(node.timers(), 0);
+    for timeout in ["-1", "1e300"] {
+        let error = node.call(format!(r#"{{"type":"WATCH_MEM","key":"k","timeout":{timeout}}}"#)).unwrap_err();
+        assert_eq!(error.code, ProviderError::INVALID_MESSAGE);
+    }
+}
+
+#[test]
+fn watchers_are_bounded_and_go_with_their_callers() {
+    let node = node_with(json!({"watchers_max": 2}));
+    let (first, second) = (watch(&node, "k", 0, None), watch(&node, "k", 0, Some(9.0)));
+    let error = watch(&node, "k", 0, None).wait().unwrap_err();
+    assert!(error.code == ProviderError::LIMIT_REACHED && error.message.contains("watchers_max"), "{error}");
+    first.cancel();
+    assert_eq!(node.status()["memory"]["watchers"], 1);
+    let third = watch(&node, "k", 0, None);
+    set(&node, "k", json!(1));
+    assert!(second.wait().is_ok() && third.wait().is_ok());
+    let waiting = watch(&node, "k", 1, None);
+    node.stop();
+    assert_eq!(waiting.wait().unwrap_err().code, ProviderError::NODE_STOPPING);
+}
+
+#[test]
+fn a_change_is_never_missed_while_many_write_and_watch() {
+    let node = node();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 1..=2000 {
+                set(&node, "k", json!(number));
+            }
+        });
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let mut version = 0;
+                while version < 2000 {
+                    let next = watch(&node, "k", version, None).wait().unwrap()["version"].as_u64().unwrap();
+                    assert!(next > version);
+                    version = next;
+                }
+            });
+        }
+    });
+    assert_eq!(node.status()["memory"]["watchers"], 0);
+}
+
+const FAR: &str = "5f0c6b1e-0000-8000-8000-000000000000";
+
+/// A quota that lets each member have `member` keys and all together `total`.
+fn with_quota(member: u64, total: u64) -> (Harness, Arc<AtomicU64>) {
+    let node = node();
+    let asked = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&asked);
+    node.answer("QUOTA_TAKE", move |message| {
+        count.fetch_add(1, Ordering::SeqCst);
+        let is_member = message["caller_id"] == FAR;
+        let (used, used_total) = (message["used"].as_u64().unwrap(), message["used_total"].as_u64().unwrap());
+        if used_total >= total || (is_member && used >= member) {
+            return json!({"type": "ERROR", "code": "quota_exceeded", "error": format!("{used} of {used_total} used")});
+        }
+        json!({"type": "STATUS", "status": "OK", "resource": "memory_keys", "used": used + 1})
+    });
+    let rules = json!({"type": "QUOTA_RULES", "rules": {"memory_keys": {"member": member, "total": total}}});
+    assert!(node.emit("quota.rules", rules));
+    (node, asked)
+}
+
+#[test]
+fn quota_is_asked_for_new_keys_with_what_the_caller_has() {
+    let (node, asked) = with_quota(2, 4);
+    let put = |caller: Caller<'_>, key: &str| {
+        let message = json!({"type": "SET_MEM", "key": key, "value": 1});
+        node.message(message).caller(caller).call().map(|_| ()).map_err(|error| error.message)
+    };
+    let far = Caller::Member(FAR);
+    assert_eq!(put(far, "a"), Ok(()));
+    assert_eq!(put(Caller::Task(FAR), "b"), Ok(()), "a task counts for the node that it works for");
+    assert_eq!(put(far, "c"), Err("2 of 2 used".to_owned()));
+    // What is there can be written again, by anybody.
+    assert_eq!((put(far, "a"), put(Caller::Local, "b")), (Ok(()), Ok(())));
+    assert_eq!(put(Caller::Local, "d"), Ok(()));
+    node.call(json!({"type": "DELETE_MEM", "key": "a"})).unwrap();
+    assert_eq!(put(far, "c"), Ok(()), "what is deleted does not count");
+    assert_eq!(put(Caller::Local, "e"), Ok(()));
+    assert_eq!(put(Caller::Local, "f"), Err("2 of 4 used".to_owned()));
+    assert_eq!(asked.load(Ordering::SeqCst), 7, "nobody is asked about keys that are there");
+}
+
+#[test]
+fn entries_that_expire_are_off_the_account() {
+    let (node, _) = with_quota(1, 100);
+    let message = json!({"type": "SET_MEM", "key": "a", "value": 1, "ttl_seconds": 1});
+    node.message(message).caller(Caller::Member(FAR)).call().unwrap();
+    let second = json!({"type": "SET_MEM", "key": "b", "value": 1});
+    let put = || node.message(&second).caller(Caller::Member(FAR)).call();
+    assert_eq!(put().unwrap_err().code, "quota_exceeded");
+    node.advance(Duration::from_secs(1));
+    put().unwrap();
+}
+
+#[test]
+fn nobody_is_asked_where_there_are_no_limits() {
+    let node = node();
+    let (asked, unlimited) = (Arc::new(AtomicU64::new(0)), json!({"type": "QUOTA_RULES", "rules": {}}));
+    let count = Arc::clone(&asked);
+    node.answer("QUOTA_TAKE", move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+        json!({"type": "STATUS", "status": "OK"})
+    });
+    node.emit("quota.rules", &unlimited);
+    set(&node, "a", json!(1));
+    set(&node, "a", json!(2));
+    assert_eq!(asked.load(Ordering::SeqCst), 0);
+    assert_eq!(node.sent().len(), 0, "quota has told its rules");
 }

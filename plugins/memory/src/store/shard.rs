@@ -1,6 +1,7 @@
 //! One shard: entries by key, the keys in order, and the deadlines in order. It knows no lock and no limit.
 
 use super::Line;
+use crate::owners::Share;
 use potluck_sdk::message::RawValue;
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
@@ -15,6 +16,8 @@ pub(super) struct Entry {
     pub(super) version: u64,
     /// When it expires.
     pub(super) deadline: Option<Instant>,
+    /// What it counts for on the account of the node that has made it.
+    pub(super) share: Option<Arc<Share>>,
 }
 
 impl Entry {

@@ -11,6 +11,7 @@ use super::books::{Books, Growth};
 use super::shard::{Entry, Shard, time_left};
 use super::{Clock, Found, Limits, Line, Page, Store, Usage};
 use crate::error::MemoryError;
+use crate::owners::Share;
 use parking_lot::RwLock;
 use potluck_sdk::message::RawValue;
 use std::hash::{BuildHasher, RandomState};
@@ -91,7 +92,11 @@ impl ShardedStore {
         }
         // Drawn under the lock, so that the versions of one key rise in the order of its writes.
         let version = self.version.fetch_add(1, Ordering::Relaxed) + 1;
-        let replaced = shard.insert(key, Entry { version, ..entry });
+        let share = match old {
+            Some(old) => old.share.clone(),
+            None => entry.share,
+        };
+        let replaced = shard.insert(key, Entry { version, share, ..entry });
         drop(shard);
         drop(replaced);
         Ok(Ok(version))
@@ -163,11 +168,12 @@ impl Store for ShardedStore {
         value: Arc<RawValue>,
         time_to_live: Option<Duration>,
         if_version: Option<u64>,
+        share: Option<Arc<Share>>,
     ) -> Result<u64, MemoryError> {
         self.books.check_sizes(key, &value)?;
         let now = (self.clock)();
         let slot = self.slot(key);
-        let entry = Entry { value, version: 0, deadline: time_to_live.map(|left| now + left) };
+        let entry = Entry { value, version: 0, deadline: time_to_live.map(|left| now + left), share };
         loop {
             match self.try_set(slot, key, entry.clone(), if_version, now)? {
                 Ok(version) => return Ok(version),
@@ -178,12 +184,16 @@ impl Store for ShardedStore {
     }
 
     fn get(&self, key: &str) -> Option<Found> {
-        let entry = self.slot(key).shard.read().get(key)?.clone();
-        let expires_in = match entry.deadline {
+        let (value, version, deadline) = {
+            let shard = self.slot(key).shard.read();
+            let entry = shard.get(key)?;
+            (Arc::clone(&entry.value), entry.version, entry.deadline)
+        };
+        let expires_in = match deadline {
             None => None,
             Some(deadline) => Some(time_left(deadline, (self.clock)())?),
         };
-        Some(Found { value: entry.value, version: entry.version, expires_in })
+        Some(Found { value, version, expires_in })
     }
 
     fn delete(&self, key: &str, if_version: Option<u64>) -> Result<bool, MemoryError> {
@@ -221,6 +231,10 @@ impl Store for ShardedStore {
         let has_more = length < lines.len();
         lines.truncate(length);
         Page { lines, has_more, entry_count: self.live_entry_count(now) }
+    }
+
+    fn limits(&self) -> Limits {
+        self.books.limits()
     }
 
     fn usage(&self) -> Usage {

@@ -20,11 +20,11 @@ fn with_limits(limits: Limits) -> Fixture {
 
 impl Fixture {
     fn set(&self, key: &str, value: &str) -> Result<u64, MemoryError> {
-        self.store.set(key, json(value), None, None)
+        self.store.set(key, json(value), None, None, None)
     }
 
     fn set_for(&self, key: &str, value: &str, seconds: u64) -> Result<u64, MemoryError> {
-        self.store.set(key, json(value), Some(Duration::from_secs(seconds)), None)
+        self.store.set(key, json(value), Some(Duration::from_secs(seconds)), None, None)
     }
 
     fn value(&self, key: &str) -> Option<String> {
@@ -83,17 +83,17 @@ fn a_version_is_never_used_again() {
     map.store.delete("a", None).unwrap();
     let second = map.set("a", "1").unwrap();
     assert!(second > first);
-    let stale = map.store.set("a", json("2"), None, Some(first));
+    let stale = map.store.set("a", json("2"), None, Some(first), None);
     assert_eq!(stale, Err(MemoryError::VersionMismatch { current: second, expected: first }));
 }
 
 #[test]
 fn a_condition_on_the_version_decides() {
     let map = with_limits(SMALL);
-    let create = || map.store.set("a", json("1"), None, Some(0));
+    let create = || map.store.set("a", json("1"), None, Some(0), None);
     let version = create().unwrap();
     assert_eq!(create(), Err(MemoryError::VersionMismatch { current: version, expected: 0 }));
-    let next = map.store.set("a", json("2"), None, Some(version)).unwrap();
+    let next = map.store.set("a", json("2"), None, Some(version), None).unwrap();
     let stale = map.store.delete("a", Some(version));
     assert_eq!(stale, Err(MemoryError::VersionMismatch { current: next, expected: version }));
     assert_eq!(map.store.delete("a", Some(next)), Ok(true));
@@ -112,8 +112,8 @@ fn an_expired_entry_is_invisible_at_once() {
     assert_eq!(map.keys("", None, 10), (vec![], false));
     assert_eq!(map.store.list("", None, 10).entry_count, 0);
     assert_eq!(map.store.usage().entry_count, 0);
-    assert!(map.store.set("a", json("2"), None, Some(version)).is_err(), "it is not there to be replaced");
-    assert!(map.store.set("a", json("2"), None, Some(0)).is_ok());
+    assert!(map.store.set("a", json("2"), None, Some(version), None).is_err(), "it is not there to be replaced");
+    assert!(map.store.set("a", json("2"), None, Some(0), None).is_ok());
 }
 
 #[test]
@@ -264,7 +264,7 @@ fn random_operations_agree_with_a_simple_model() {
                 let old = model.get(&key).map_or(0, |(value, ..)| key.len() + value.len());
                 let fits = (model.contains_key(&key) || model.len() < 20)
                     && (used - old + key.len() + value.len() <= 400 || key.len() + value.len() <= old);
-                let result = map.store.set(&key, json(&value), seconds.map(Duration::from_secs), if_version);
+                let result = map.store.set(&key, json(&value), seconds.map(Duration::from_secs), if_version, None);
                 assert_eq!(result.is_ok(), fits, "step {step}: {result:?}");
                 if let Ok(version) = result {
                     model.insert(key, (value, version, seconds.map(|seconds| now + seconds)));

@@ -1,0 +1,370 @@
+//! Random operations on two semaphores, against a model that does all in the plainest way.
+
+use super::*;
+use crate::waiting::Turn;
+use proptest::prelude::*;
+use std::collections::HashMap;
+use std::time::Duration;
+
+const IDS: [&str; 2] = ["counting", "binary"];
+const PROCESSES: [&str; 5] = ["P1", "P2", "P3@far", "P4@far", "client-1"];
+
+/// Someone who waits, as the tests see it.
+struct Caller {
+    ticket: Ticket,
+    turn: Turn,
+}
+
+impl Waiter for Caller {
+    fn claim(&self) -> bool {
+        self.turn.claim()
+    }
+
+    fn is_gone(&self) -> bool {
+        self.turn.is_gone()
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// Semaphore, process, milliseconds until it gives up.
+    Wait(usize, usize, Option<u64>),
+    Signal(usize, usize),
+    /// The process gives a permit if it holds one.
+    GiveBack(usize, usize),
+    /// The caller of one of the waits goes away; it may have been answered.
+    Leave(prop::sample::Index),
+    /// The caller of one of the waits goes away, and the table hears of it after the next step.
+    LeaveLate(prop::sample::Index),
+    End(usize),
+    EndPeer,
+    Pass(u64),
+    Delete(usize),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let (semaphore, process) = (0..IDS.len(), 0..PROCESSES.len());
+    let timeout = prop_oneof![3 => Just(None), 1 => (1..40u64).prop_map(Some)];
+    let step = prop_oneof![
+        12 => (semaphore.clone(), process.clone(), timeout).prop_map(|(s, p, t)| Step::Wait(s, p, t)),
+        8 => (semaphore.clone(), process.clone()).prop_map(|(s, p)| Step::GiveBack(s, p)),
+        2 => (semaphore.clone(), process.clone()).prop_map(|(s, p)| Step::Signal(s, p)),
+        2 => any::<prop::sample::Index>().prop_map(Step::Leave),
+        2 => any::<prop::sample::Index>().prop_map(Step::LeaveLate),
+        1 => process.prop_map(Step::End),
+        1 => Just(Step::EndPeer),
+        2 => (1..30u64).prop_map(Step::Pass),
+        1 => semaphore.prop_map(Step::Delete),
+    ];
+    prop::collection::vec(step, 1..120)
+}
+
+#[derive(Clone)]
+struct Model {
+    kind: SemaphoreKind,
+    initial: u64,
+    value: u64,
+    owned: bool,
+    returned: u64,
+    held: HashMap<&'static str, u64>,
+    /// Ticket, process, and when it gives up.
+    waiting: Vec<(Ticket, &'static str, Option<u64>)>,
+}
+
+impl Model {
+    fn new(kind: SemaphoreKind, initial: u64) -> Model {
+        let owned = initial > 0;
+        Model { kind, initial, value: initial, owned, returned: 0, held: HashMap::new(), waiting: Vec::new() }
+    }
+
+    fn take(&mut self, process: &'static str) {
+        self.value -= 1;
+        if self.owned {
+            *self.held.entry(process).or_default() += 1;
+        }
+    }
+
+    fn holds(&self, process: &str) -> bool {
+        self.held.get(process).is_some_and(|units| *units > 0)
+    }
+
+    fn signal(&mut self, process: &str) {
+        if let Some(units) = self.held.get_mut(process).filter(|units| **units > 0) {
+            *units -= 1;
+            self.value += 1;
+        } else if self.kind == SemaphoreKind::Binary && self.value == 1 {
+        } else if self.returned > 0 {
+            self.returned -= 1;
+        } else {
+            self.owned = false;
+            self.held.clear();
+            self.value += 1;
+        }
+    }
+
+    /// Gives what is free; returns who got it.
+    fn hand_on(&mut self, gone: &[Ticket]) -> Vec<Ticket> {
+        let mut given = Vec::new();
+        while self.value > 0 && !self.waiting.is_empty() {
+            let (ticket, process, _) = self.waiting.remove(0);
+            if !gone.contains(&ticket) {
+                self.take(process);
+                given.push(ticket);
+            }
+        }
+        given
+    }
+}
+
+/// What each wait was told, by its ticket.
+fn told(outbox: Outbox<Caller>) -> Vec<(Ticket, &'static str)> {
+    let mut told: Vec<(Ticket, &'static str)> = outbox
+        .answers
+        .into_iter()
+        .filter_map(|(caller, answer)| match answer {
+            Answer::Permit { .. } => Some((caller.ticket, "permit")),
+            Answer::Blocked { .. } => Some((caller.ticket, "blocked")),
+            Answer::Error(error) => {
+                Some((caller.ticket, if error.code == "semaphore_deleted" { "deleted" } else { "ended" }))
+            }
+            Answer::Gone => None,
+            Answer::Message { .. } | Answer::Sent { .. } => panic!("no queue is here"),
+        })
+        .collect();
+    told.sort_unstable();
+    told
+}
+
+fn run(initial: u64, steps: Vec<Step>) {
+    let start = Instant::now();
+    let mut table: Semaphores<Caller> = Semaphores::new(Limits::default());
+    let mut models = [Model::new(SemaphoreKind::Counting, initial), Model::new(SemaphoreKind::Binary, initial.min(1))];
+    for (id, model) in IDS.iter().zip(&models) {
+        table.create(id, Some(model.initial), model.kind, false).unwrap();
+    }
+    let mut now = 0;
+    // Every wait so far: semaphore, process, turn.
+    let mut waits: Vec<(usize, &'static str, Turn)> = Vec::new();
+    let mut gone: Vec<Ticket> = Vec::new();
+    let mut late: Option<(Ticket, bool)> = None;
+    for step in steps {
+        let mut outbox = Outbox::default();
+        let mut expected: Vec<(Ticket, &'static str)> = Vec::new();
+        let heard = late.take();
+        match step {
+            Step::Wait(s, p, timeout) => {
+                let (ticket, process) = (waits.len() as Ticket, PROCESSES[p]);
+                let turn = Turn::default();
+                waits.push((s, process, turn.clone()));
+                let model = &mut models[s];
+                let deadline = timeout.map(|timeout| now + timeout);
+                if model.value > 0 {
+                    model.take(process);
+                    expected.push((ticket, "permit"));
+                } else {
+                    model.waiting.push((ticket, process, deadline));
+                }
+                let wish = Wish {
+                    process: Arc::from(process),
+                    waiter: Caller { ticket, turn },
+                    ticket,
+                    since_unix_milliseconds: 0,
+                    deadline: deadline.map(|deadline| start + Duration::from_millis(deadline)),
+                };
+                table.wait(IDS[s], wish, &mut outbox);
+            }
+            Step::Signal(s, p) => {
+                models[s].signal(PROCESSES[p]);
+                expected.extend(models[s].hand_on(&gone).into_iter().map(|ticket| (ticket, "permit")));
+                let value = table.signal(IDS[s], PROCESSES[p], &mut outbox).unwrap();
+                assert_eq!(value, models[s].value);
+            }
+            Step::GiveBack(s, p) if models[s].holds(PROCESSES[p]) => {
+                models[s].signal(PROCESSES[p]);
+                expected.extend(models[s].hand_on(&gone).into_iter().map(|ticket| (ticket, "permit")));
+                table.signal(IDS[s], PROCESSES[p], &mut outbox).unwrap();
+            }
+            Step::GiveBack(..) => {}
+            Step::Leave(index) | Step::LeaveLate(index) if !waits.is_empty() => {
+                let ticket = index.index(waits.len()) as Ticket;
+                let (s, process, turn) = waits[ticket as usize].clone();
+                let waited = models[s].waiting.iter().any(|(waiting, ..)| *waiting == ticket);
+                // One that was answered long ago does not hear of it: the host has dropped its hook.
+                if waited && !gone.contains(&ticket) {
+                    assert!(!turn.leave());
+                    gone.push(ticket);
+                    if matches!(step, Step::LeaveLate(_)) {
+                        late = Some((ticket, false));
+                    } else {
+                        models[s].waiting.retain(|(waiting, ..)| *waiting != ticket);
+                        table.leave(IDS[s], &Arc::from(process), ticket, false, &mut outbox);
+                    }
+                }
+            }
+            Step::Leave(_) | Step::LeaveLate(_) => {}
+            Step::End(p) => {
+                let process = PROCESSES[p];
+                expected.extend(end(&mut models, &gone, |name| name == process));
+                table.end(process, |_| IpcError::Stopping.into(), &mut outbox);
+            }
+            Step::EndPeer => {
+                expected.extend(end(&mut models, &gone, |name| name.ends_with("@far")));
+                table.end("*@far", |_| IpcError::Stopping.into(), &mut outbox);
+            }
+            Step::Pass(milliseconds) => {
+                now += milliseconds;
+                for model in &mut models {
+                    model.waiting.retain(|(ticket, _, deadline)| {
+                        let is_over = deadline.is_some_and(|deadline| deadline <= now);
+                        if is_over {
+                            expected.push((*ticket, "blocked"));
+                        }
+                        !is_over
+                    });
+                }
+                table.expire(start + Duration::from_millis(now), usize::MAX, &mut outbox);
+            }
+            Step::Delete(s) => {
+                let model = &models[s];
+                expected.extend(model.waiting.iter().map(|(ticket, ..)| (*ticket, "deleted")));
+                models[s] = Model::new(model.kind, model.initial);
+                table.delete(IDS[s], &mut outbox).unwrap();
+                table.create(IDS[s], Some(models[s].initial), models[s].kind, false).unwrap();
+            }
+        }
+        if let Some((ticket, was_given)) = heard {
+            let (s, process, _) = &waits[ticket as usize];
+            models[*s].waiting.retain(|(waiting, ..)| *waiting != ticket);
+            table.leave(IDS[*s], &Arc::from(*process), ticket, was_given, &mut outbox);
+        }
+        expected.sort_unstable();
+        assert_eq!(told(outbox), expected);
+        check(&table, &models, &gone);
+    }
+    // Nobody starves: once all holders have given back, all who waited have had their turn.
+    for (id, model) in IDS.iter().zip(&mut models).filter(|(_, model)| model.owned) {
+        let mut in_order: Vec<Ticket> = model.waiting.iter().map(|(ticket, ..)| *ticket).collect();
+        in_order.retain(|ticket| !gone.contains(ticket));
+        let mut served = Vec::new();
+        while let Some(holder) = model.held.iter().find(|(_, units)| **units > 0).map(|(process, _)| *process) {
+            let mut outbox = Outbox::default();
+            model.signal(holder);
+            model.hand_on(&gone);
+            table.signal(id, holder, &mut outbox).unwrap();
+            served.extend(told(outbox).into_iter().map(|(ticket, _)| ticket));
+        }
+        assert_eq!(served, in_order);
+    }
+}
+
+fn end(models: &mut [Model], gone: &[Ticket], is_meant: impl Fn(&str) -> bool) -> Vec<(Ticket, &'static str)> {
+    let mut told = Vec::new();
+    for model in models {
+        model.waiting.retain(|(ticket, process, _)| {
+            if is_meant(process) {
+                told.push((*ticket, "ended"));
+            }
+            !is_meant(process)
+        });
+        for (_, units) in model.held.iter_mut().filter(|(process, _)| is_meant(process)) {
+            model.value += *units;
+            model.returned += std::mem::take(units);
+        }
+        told.extend(model.hand_on(gone).into_iter().map(|ticket| (ticket, "permit")));
+    }
+    told
+}
+
+fn check(table: &Semaphores<Caller>, models: &[Model], gone: &[Ticket]) {
+    let (infos, _) = table.list("", None, 10);
+    let mut held = 0;
+    for (id, model) in IDS.iter().zip(models) {
+        let info = infos.iter().find(|info| info.sem_id == *id).unwrap();
+        let holding = model.held.iter().filter(|(_, units)| **units > 0);
+        assert_eq!((info.value, info.owned), (model.value, model.owned), "{id}");
+        assert_eq!(info.holder_count, holding.clone().count() as u64);
+        if model.owned {
+            let units: u64 = holding.clone().map(|(_, units)| *units).sum();
+            assert_eq!(model.value + units, model.initial, "permits are conserved");
+        }
+        let waiting = model.waiting.iter().filter(|(ticket, ..)| !gone.contains(ticket)).count();
+        assert!(info.value == 0 || waiting == 0, "nobody waits beside a free permit");
+        assert_eq!(info.waiting, model.waiting.len() as u64);
+        held += holding.count();
+    }
+    assert_eq!(table.held_count(), held);
+    assert_eq!(table.wait_count(), models.iter().map(|model| model.waiting.len()).sum::<usize>());
+    let timed = models.iter().flat_map(|model| &model.waiting).filter(|(.., deadline)| deadline.is_some()).count();
+    assert_eq!(table.deadlines.len(), timed);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
+    #[test]
+    fn semaphores_do_what_the_model_does(initial in 0..4u64, steps in steps()) {
+        run(initial, steps);
+    }
+}
+
+#[test]
+fn a_permit_whose_taker_went_away_in_that_moment_goes_to_the_next() {
+    let mut table: Semaphores<Caller> = Semaphores::new(Limits::default());
+    table.create("m", None, SemaphoreKind::Counting, false).unwrap();
+    let process: Vec<Arc<str>> = ["P1", "P2", "P3"].into_iter().map(Arc::from).collect();
+    assert_eq!(table.try_wait("m", &process[0]), Ok(Ok(0)));
+    let turns = [Turn::default(), Turn::default()];
+    let mut outbox = Outbox::default();
+    for (ticket, turn) in turns.iter().enumerate() {
+        let (ticket, turn) = (ticket as Ticket, turn.clone());
+        let process = Arc::clone(&process[ticket as usize + 1]);
+        let waiter = Caller { ticket, turn };
+        table.wait("m", Wish { process, waiter, ticket, since_unix_milliseconds: 0, deadline: None }, &mut outbox);
+    }
+    assert!(outbox.answers.is_empty());
+    table.signal("m", "P1", &mut outbox).unwrap();
+    assert_eq!(told(outbox), [(0, "permit")]);
+    // The answer is on its way when the caller goes.
+    assert!(turns[0].leave(), "it had been given the permit");
+    let mut outbox = Outbox::default();
+    table.leave("m", &process[1], 0, true, &mut outbox);
+    assert_eq!(told(outbox), [(1, "permit")]);
+    assert_eq!(table.list("", None, 1).0[0].holders, ["P3"]);
+}
+
+#[test]
+fn what_the_dead_producer_took_is_not_given_back_twice() {
+    let mut table: Semaphores<Caller> = Semaphores::new(Limits::default());
+    table.create("empty", Some(3), SemaphoreKind::Counting, false).unwrap();
+    let producer: Arc<str> = Arc::from("P1");
+    let mut outbox = Outbox::default();
+    for _ in 0..2 {
+        table.try_wait("empty", &producer).unwrap().unwrap();
+    }
+    table.end("P1", |_| IpcError::Stopping.into(), &mut outbox);
+    let values: Vec<u64> = (0..3).map(|_| table.signal("empty", "P2", &mut outbox).unwrap()).collect();
+    assert_eq!(values, [3, 3, 4], "two were given back when it ended");
+}
+
+#[test]
+fn the_free_places_of_a_buffer_are_no_lock_before_the_first_consumer_comes() {
+    let owned = |initial, kind, waits_again: bool, given_back: bool| {
+        let mut table: Semaphores<Caller> = Semaphores::new(Limits::default());
+        table.create("s", Some(initial), kind, false).unwrap();
+        let producer: Arc<str> = Arc::from("P1");
+        let mut outbox = Outbox::default();
+        if given_back {
+            table.try_wait("s", &producer).unwrap().unwrap();
+            table.signal("s", "P1", &mut outbox).unwrap();
+        }
+        for _ in 0..initial {
+            table.try_wait("s", &producer).unwrap().unwrap();
+        }
+        let process = if waits_again { producer } else { Arc::from("P2") };
+        let waiter = Caller { ticket: 0, turn: Turn::default() };
+        table.wait("s", Wish { process, waiter, ticket: 0, since_unix_milliseconds: 0, deadline: None }, &mut outbox);
+        table.resources()[0].owned
+    };
+    let (counting, binary) = (SemaphoreKind::Counting, SemaphoreKind::Binary);
+    assert!(!owned(3, counting, true, false) && !owned(3, counting, false, false) && !owned(1, counting, true, false));
+    assert!(owned(3, counting, true, true) && owned(1, counting, false, false) && owned(1, binary, true, false));
+}
