@@ -15,6 +15,8 @@ use std::process::{Command, Stdio};
 
 /// Where the image's source is, below the root of the workspace.
 const SOURCE: &str = "plugins/cpu/workers/wasm/image";
+/// The module `potluck`, which native workers have as well.
+const POTLUCK: &str = "plugins/cpu/workers/python/potluck.py";
 const WIT: &str = "plugins/cpu/workers/wasm/wit";
 const WORLD: &str = "image";
 /// What the post-link step does, for the cache: raise it when `flatten` changes what it writes.
@@ -48,7 +50,7 @@ fn make_component(workspace: &Workspace, venv: &Path, folder: &Path, raw: &Path)
         fs::remove_dir_all(&source)?;
     }
     fs::create_dir_all(&source)?;
-    for file in files(&workspace.root.join(SOURCE), "py")? {
+    for file in python_files(workspace)? {
         fs::copy(&file, source.join(file.file_name().context("a file without a name")?))?;
     }
     let linked = folder.join("linked.wasm");
@@ -72,10 +74,16 @@ fn make_component(workspace: &Workspace, venv: &Path, folder: &Path, raw: &Path)
 /// Everything that the component is made from; another text asks for a new one.
 fn recipe(workspace: &Workspace) -> Result<String> {
     let mut digest = Sha256::new();
-    for file in files(&workspace.root.join(SOURCE), "py")?.iter().chain(&files(&workspace.root.join(WIT), "wit")?) {
+    for file in python_files(workspace)?.iter().chain(&files(&workspace.root.join(WIT), "wit")?) {
         digest.update(fs::read(file)?);
     }
     Ok(format!("{}\nflatten {FLATTEN_VERSION}\nsource {}\n", python::COMPONENTIZE, hex(&digest.finalize())))
+}
+
+fn python_files(workspace: &Workspace) -> Result<Vec<PathBuf>> {
+    let mut files = files(&workspace.root.join(SOURCE), "py")?;
+    files.push(workspace.root.join(POTLUCK));
+    Ok(files)
 }
 
 fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {

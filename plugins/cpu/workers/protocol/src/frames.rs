@@ -26,7 +26,7 @@ pub struct FrameReader {
 }
 
 impl FrameReader {
-    /// Reads once. `Ok(0)` is the end of the stream.
+    /// Reads once. `Ok(0)` is the end of the stream. Without memory for more bytes none are read, and none are lost.
     pub fn fill(&mut self, mut source: impl Read) -> std::io::Result<usize> {
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
@@ -37,7 +37,9 @@ impl FrameReader {
             self.buffer = Vec::new();
         }
         if self.buffer.len() < self.end + READ_BYTES {
-            self.buffer.resize((self.end + READ_BYTES).max(2 * self.end), 0);
+            let length = (self.end + READ_BYTES).max(2 * self.end);
+            self.buffer.try_reserve(length - self.buffer.len())?;
+            self.buffer.resize(length, 0);
         }
         loop {
             match source.read(&mut self.buffer[self.end..]) {

@@ -5,7 +5,7 @@
 //! with [`Ready`], and then each [`Order`] with one [`Report`], in the order in which they came.
 //!
 //! While an order runs, the worker may send a [`Call`] for it, and gets an [`Answer`]: that is how a task reaches its node.
-//! Orders that come in between wait in the worker.
+//! Orders that come in between wait in the worker. After the report of an order no call of it follows.
 //!
 //! Several orders may wait in the socket, so that a worker need not idle between short tasks. The claims decide, without
 //! a message, whether an order is run: see [`claims`].
@@ -14,6 +14,7 @@ pub mod claims;
 mod files;
 mod frames;
 mod handover;
+mod link;
 mod patience;
 mod remove;
 
@@ -21,6 +22,7 @@ pub use claims::Claims;
 pub use files::{FILE_NAME_BYTES_MAX, FILES_BYTES_MAX, FILES_MAX, FileEntry, is_file_name, may_come_back};
 pub use frames::{FRAME_BYTES_MAX, FrameReader, write_frame};
 pub use handover::{receive_claims, send_claims};
+pub use link::{Link, Unanswered};
 pub use patience::Patience;
 pub use remove::remove_folder;
 
@@ -115,14 +117,55 @@ pub struct Call<'a> {
     pub message: &'a RawValue,
 }
 
+/// How the frame of an [`Answer`] begins; that of an [`Order`] begins with its slot.
+const ANSWER: &[u8] = b"{\"answer\":";
+
 /// Provider to worker: what came back. Calls are answered in any order.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Answer<'a> {
-    /// Number of the call.
+    /// Number of the call. The first member, by which a worker tells an answer from an order.
     pub answer: u64,
     /// The reply, a JSON object; `ERROR` when it failed.
     #[serde(borrow)]
     pub message: &'a RawValue,
+}
+
+impl<'a> Answer<'a> {
+    /// Whether a frame from the provider is an answer, and no order.
+    pub fn is_one(frame: &[u8]) -> bool {
+        frame.starts_with(ANSWER)
+    }
+
+    /// Reads the frame of an answer.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn read(frame: &'a [u8]) -> std::io::Result<Answer<'a>> {
+        Ok(serde_json::from_slice(frame)?)
+    }
+}
+
+/// The message of a task as it can be sent: one JSON object of at most [`CALL_BYTES_MAX`].
+///
+/// # Errors
+/// The refusal, as the task gets it.
+pub fn read_call(text: &str) -> Result<&RawValue, String> {
+    if text.len() > CALL_BYTES_MAX {
+        let error = format!(
+            "the message has {} bytes, more than the {CALL_BYTES_MAX} that a task may send at once; send it in parts",
+            text.len()
+        );
+        return Err(refusal("limit_reached", &error));
+    }
+    match serde_json::from_str::<&RawValue>(text) {
+        Ok(message) if message.get().starts_with('{') => Ok(message),
+        _ => Err(refusal("invalid_message", "the message is no JSON object")),
+    }
+}
+
+/// What a task gets instead of a reply when its worker could not send its message: an `ERROR`, as the node would write it.
+pub fn refusal(code: &str, error: &str) -> String {
+    serde_json::json!({ "type": "ERROR", "code": code, "error": error }).to_string()
 }
 
 /// Worker to provider: what became of an order.
@@ -178,4 +221,37 @@ pub struct Failure<'a> {
     /// The traceback.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub traceback: Option<Cow<'a, str>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_told_from_orders() {
+        let message = serde_json::from_str::<&RawValue>(r#"{"type":"STATUS"}"#).unwrap();
+        let answer = serde_json::to_vec(&Answer { answer: 7, message }).unwrap();
+        assert!(Answer::is_one(&answer));
+        assert_eq!(Answer::read(&answer).unwrap().answer, 7);
+        let order = Order {
+            slot: 0,
+            memory_limit_bytes: 0,
+            output_limit_bytes: 0,
+            program: "{\"answer\":1}".into(),
+            module_sha256: None,
+            function: "main".into(),
+            args: message,
+        };
+        assert!(!Answer::is_one(&serde_json::to_vec(&order).unwrap()));
+    }
+
+    #[test]
+    fn a_call_is_one_object_that_fits() {
+        assert_eq!(read_call(" {\"type\": \"X\"}\n").unwrap().get(), "{\"type\": \"X\"}");
+        for text in ["", "[]", "{", "{}{}", "{} \"slot\":1", "null"] {
+            assert!(read_call(text).unwrap_err().contains("invalid_message"), "{text}");
+        }
+        let long = format!("{{\"a\":\"{}\"}}", "x".repeat(CALL_BYTES_MAX));
+        assert!(read_call(&long).unwrap_err().contains("limit_reached"));
+    }
 }

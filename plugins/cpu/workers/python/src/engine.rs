@@ -1,10 +1,12 @@
 //! Runs a program in this interpreter: fresh globals for each task, compiled code kept, Python's own JSON on both ends.
 
+use crate::door::Running;
 use crate::process;
 use potluck_worker_protocol::{ERROR_BYTES_MAX, Failure, Order, RESULT_BYTES_MAX, TRACEBACK_BYTES_MAX};
 use pyo3::exceptions::{PyMemoryError, PySystemExit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+use std::sync::Arc;
 
 /// How programs are called in tracebacks and syntax errors; old clients know this name.
 const FILE_NAME: &str = "<string>";
@@ -40,6 +42,7 @@ pub(crate) struct Engine {
     /// Program text to code object.
     code: Py<PyDict>,
     code_bytes: usize,
+    running: Arc<Running>,
 }
 
 /// A failure that has not been put into words yet: that may take memory that the task does not have.
@@ -53,7 +56,7 @@ pub(crate) enum Raised {
 }
 
 impl Engine {
-    pub(crate) fn new(py: Python<'_>) -> PyResult<Engine> {
+    pub(crate) fn new(py: Python<'_>, running: &Arc<Running>) -> PyResult<Engine> {
         let sys = py.import("sys")?;
         // Results may have integers of any size; a task that makes them too long is stopped by its time limit.
         if let Ok(set_limit) = sys.getattr("set_int_max_str_digits") {
@@ -89,6 +92,7 @@ impl Engine {
             line_cache: py.import("linecache")?.getattr("cache")?.unbind(),
             code: PyDict::new(py).unbind(),
             code_bytes: 0,
+            running: Arc::clone(running),
         })
     }
 
@@ -102,6 +106,7 @@ impl Engine {
     /// Calls the function and returns its result as JSON text.
     pub(crate) fn run(&mut self, py: Python<'_>, order: &Order<'_>) -> Result<String, Raised> {
         let program = PyString::new(py, &order.program);
+        self.running.set(Some(program.clone().unbind()));
         let code = self.code(py, &program).map_err(Raised::Task)?;
         let function = self.define(py, &code, &order.function)?;
         let scanned = self.scan.bind(py).call1((order.args.get(), 0)).map_err(Raised::Task)?;

@@ -3,6 +3,7 @@
 //! The provider starts the user's own interpreter with a line that imports this module and calls `serve()`. Any CPython
 //! from 3.10 on works, in any virtual environment, and nothing of it ever enters the host process.
 
+mod door;
 mod engine;
 mod output;
 mod process;

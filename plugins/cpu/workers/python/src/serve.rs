@@ -1,52 +1,53 @@
 //! The worker's loop: an order in, a report out.
 
+use crate::door::{self, Running};
 use crate::engine::Engine;
 use crate::output::Stream;
 use crate::process::{MemoryLimit, end_if_forked, has_children};
 use crate::rights;
 use potluck_worker_hardening::take_socket;
-use potluck_worker_protocol::{
-    Claims, Failure, FrameReader, Order, Patience, Ready, Report, receive_claims, write_frame,
-};
+use potluck_worker_protocol::{Claims, Failure, Link, Order, Patience, Ready, Report};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use rustix::process::{Pid, getpid};
 use std::borrow::Cow;
-use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Instant;
+
+/// Memory for the next order that is kept from the last one.
+const FRAME_BYTES_KEPT_MAX: usize = 256 << 10;
 
 pub(crate) fn serve(py: Python<'_>) -> PyResult<()> {
     let failed = |error: std::io::Error| PyRuntimeError::new_err(format!("the worker cannot go on: {error}"));
-    let mut socket = take_socket().map_err(failed)?;
-    let claims = py.detach(|| receive_claims(&socket)).map_err(failed)?;
+    let link = Arc::new(Link::new(take_socket().map_err(failed)?));
+    let claims = py.detach(|| link.receive_claims()).map_err(failed)?;
     // Before anything more is imported: a library may start threads, and hardly any module is the standard library's own.
     let protections = rights::give_up(py)?;
+    let running = Arc::new(Running::default());
     let mut worker = Worker {
         claims,
-        engine: Engine::new(py)?,
+        engine: Engine::new(py, &running)?,
         stdout: Stream::stdout().map_err(failed)?,
         stderr: Stream::stderr().map_err(failed)?,
         memory: MemoryLimit::new(),
         process: getpid(),
+        link: Arc::clone(&link),
     };
-    send(&mut socket, &Ready { description: worker.engine.description(py), protections, stops_orders: false })
+    door::install(py, &link, &running)?;
+    link.send(&Ready { description: worker.engine.description(py), protections, stops_orders: false })
         .map_err(failed)?;
-    let mut reader = FrameReader::default();
     let mut patience = Patience::default();
-    loop {
-        while let Some(frame) = reader.next_frame().map_err(failed)? {
-            let order: Order = serde_json::from_slice(frame).map_err(|error| failed(error.into()))?;
-            worker.run(py, &order, &mut socket).map_err(failed)?;
-        }
-        // Other threads of the interpreter may run meanwhile.
-        let filled = py.detach(|| {
-            patience.wait(&socket);
-            reader.fill(&socket)
-        });
-        if filled.map_err(failed)? == 0 {
-            return Ok(());
+    let mut frame = Vec::new();
+    // Other threads of the interpreter may run meanwhile.
+    while py.detach(|| link.next_order(&mut patience, &mut frame)).map_err(failed)? {
+        let order: Order = serde_json::from_slice(&frame).map_err(|error| failed(error.into()))?;
+        worker.run(py, &order).map_err(failed)?;
+        running.set(None);
+        if frame.capacity() > FRAME_BYTES_KEPT_MAX {
+            frame = Vec::new();
         }
     }
+    Ok(())
 }
 
 struct Worker {
@@ -56,15 +57,17 @@ struct Worker {
     stderr: Stream,
     memory: MemoryLimit,
     process: Pid,
+    link: Arc<Link>,
 }
 
 impl Worker {
-    fn run(&mut self, py: Python<'_>, order: &Order<'_>, socket: &mut UnixStream) -> std::io::Result<()> {
+    fn run(&mut self, py: Python<'_>, order: &Order<'_>) -> std::io::Result<()> {
         let slot = order.slot;
         if !self.claims.start(slot) {
-            return send(socket, &Report { slot, skipped: true, ..Report::default() });
+            return self.link.send(&Report { slot, skipped: true, ..Report::default() });
         }
         self.memory.set(order.memory_limit_bytes);
+        self.link.begin(slot);
         let begun = Instant::now();
         let outcome = self.engine.run(py, order);
         let seconds = begun.elapsed().as_secs_f64();
@@ -79,6 +82,8 @@ impl Worker {
         let (stdout, stdout_bytes) = self.stdout.take();
         let (stderr, stderr_bytes) = self.stderr.take();
         let retire = self.engine.has_other_threads(py) || self.engine.has_timers(py) || has_children();
+        // What threads still ask for comes to nothing: no call may follow the report.
+        self.link.end();
         if !self.claims.finish(slot) {
             // Condemned: the provider has answered for this task, and SIGKILL is on its way.
             wait_for_the_end();
@@ -115,7 +120,7 @@ impl Worker {
                 });
             }
         }
-        send(socket, &report)?;
+        self.link.send(&report)?;
         if retire {
             // What the task left behind could get mixed up with the next one.
             wait_for_the_end();
@@ -129,21 +134,4 @@ fn wait_for_the_end() -> ! {
     loop {
         std::thread::park();
     }
-}
-
-fn send<T: serde::Serialize>(socket: &mut UnixStream, message: &T) -> std::io::Result<()> {
-    let json = serde_json::to_vec(message)?;
-    let mut frame = Vec::with_capacity(json.len() + 4);
-    // In one write: the provider is woken once.
-    write_frame(&mut frame, &[&json]);
-    let mut rest = frame.as_slice();
-    while !rest.is_empty() {
-        // Not what the standard library does with sockets: the filter of system calls lets this one pass unseen.
-        match rustix::io::write(&*socket, rest) {
-            Ok(written) => rest = &rest[written..],
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
 }

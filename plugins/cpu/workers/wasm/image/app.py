@@ -21,6 +21,10 @@ import randomness
 import runner
 
 library.load()
+potluck = library.potluck()
+# Looked up each time: what is held here now would be this instance's.
+potluck._send = lambda message: wit_world.call(message)
+potluck._program = runner.program
 event_loop.install()
 runner.warm_up()
 randomness.make_lazy()

@@ -28,6 +28,9 @@ SKIPPED = {
 # A module of the image's own that only images with packages load.
 FILES_OF_PACKAGES = "package_files"
 
+# How programs reach the node. Like no other module it keeps its documentation: programs may ask for help.
+POTLUCK = "potluck"
+
 # Name of a module: whether it is a package, and its code.
 _code = {}
 # The same for the image's own, which programs do not find.
@@ -77,9 +80,9 @@ def _scan(folder: str, prefix: str) -> None:
             _keep(name, is_package, file.read())
 
 
-def _keep(name: str, is_package: bool, source: bytes) -> None:
+def _keep(name: str, is_package: bool, source: bytes, optimize: int = 2) -> None:
     # Documentation strings are a third of the library, and no task reads them.
-    code = compile(source, _origin(name), "exec", dont_inherit=True, optimize=2)
+    code = compile(source, _origin(name), "exec", dont_inherit=True, optimize=optimize)
     _code[name] = (is_package, marshal.dumps(code))
 
 
@@ -88,11 +91,17 @@ def load() -> None:
     for folder in list(sys.path):
         if folder and os.path.isdir(folder) and os.path.exists(f"{folder}/os.py"):
             _scan(folder, "")
-    with open(f"{os.path.dirname(__file__)}/{FILES_OF_PACKAGES}.py", "rb") as file:
-        _keep(FILES_OF_PACKAGES, False, file.read())
+    for name, optimize in ((FILES_OF_PACKAGES, 2), (POTLUCK, 0)):
+        with open(f"{os.path.dirname(__file__)}/{name}.py", "rb") as file:
+            _keep(name, False, file.read(), optimize)
     sys.meta_path.insert(0, _MemoryImporter())
     for name in EAGER:
         importlib.import_module(name)
+
+
+def potluck():
+    """The module, imported: a task that wants it has it at once."""
+    return importlib.import_module(POTLUCK)
 
 
 def forget_build_machine() -> None:

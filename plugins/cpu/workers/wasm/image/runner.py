@@ -48,6 +48,14 @@ sys.stdout = sys.__stdout__ = _stdout = _stream(1)
 sys.stderr = sys.__stderr__ = _stderr = _stream(2)
 
 
+_program = None
+
+
+def program():
+    """The source of the program that runs."""
+    return _program
+
+
 class _Refusal(Exception):
     """There is no result, and no exception of the program's either: the code and the sentence."""
 
@@ -62,6 +70,8 @@ def compile_program(program: str):
 
 def run(program: str, code: bytes, function: str, args_json: str):
     """The result as JSON and nothing, or nothing and the failure: `(code, error, error_type, traceback)`."""
+    global _program
+    _program = program
     try:
         return _call(code, function, args_json), None
     except _Refusal as refusal:
@@ -183,6 +193,8 @@ def warm_up() -> None:
         run(program, compile_program(program)[0], "main", "[]")
     _lines_of_files.pop(FILE_NAME, None)
     _modules.pop("__main__", None)
+    global _program
+    _program = None
 
 
 def freeze() -> None:

@@ -4,7 +4,8 @@ The node runs this in the module when the image is installed, and takes a snapsh
 there in every instance. An instance has no file but the installation of Python, to read, and an empty folder, in which the
 task is started and whose files come back with its result.
 
-`_host` is the module's door to the node. An empty request asks for the order; any other one is the answer to it.
+`_host` is the module's door to the node. An empty request asks for the order; `?` and a message call the node; any other
+one is the answer to the order.
 """
 
 import functools
@@ -19,6 +20,7 @@ import _host
 
 import compaction
 import event_loop
+import potluck
 import randomness
 import runner
 
@@ -61,8 +63,13 @@ def _note_statistics():
             setattr(sys.modules["posix"], name, getattr(os, name))
 
 
+def _send(message):
+    return _call(b"?" + message.encode()).decode()
+
+
 def start():
     """Makes everything ready for the snapshot; returns what an instance must be able to call."""
+    potluck._send, potluck._program = _send, runner.program
     main = sys.modules["__main__"]
     os.chdir("/")
     for name in EAGER:

@@ -5,13 +5,14 @@ use crate::engine;
 use crate::image::{self, Image, Kind};
 use crate::instance::ComponentState;
 use crate::progress::{self, Functions};
+use crate::sandbox::component::linker;
 use crate::snapshot;
 use anyhow::{Context, Result, anyhow, bail};
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use wasmtime::component::{Component, ComponentType, Lift, Linker, Lower};
+use wasmtime::component::{Component, ComponentType, Lift, Lower};
 use wasmtime::{Engine, Store};
 use wasmtime_wizer::Wizer;
 
@@ -98,8 +99,7 @@ fn freeze(engine: &Engine, bytes: &[u8], packages: Vec<Package>) -> Result<(Vec<
     let (context, instrumented) = wizer.instrument_component(bytes)?;
     let component = Component::new(engine, &instrumented)?;
     progress::begin("snapshot");
-    let mut linker = Linker::new(engine);
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    let linker = linker(engine)?;
     snapshot::executor()?.block_on(async {
         let mut store = Store::new(engine, ComponentState::new(MEMORY_BYTES_MAX));
         store.limiter(|state| &mut state.meter);

@@ -11,14 +11,17 @@ mod cost;
 use crate::cache::Cache;
 use crate::engine;
 use crate::instance::{self, ComponentState, Meter, Metered, ModuleState};
+use crate::link::Link;
 use crate::serve::{self, Finished, Process, Runtime, explain, failure, memory_limit};
 use crate::{Common, ServeWasm};
 use anyhow::{Result, anyhow};
 use compile::{Code, Compiler, Uncompiled};
 use potluck_worker_protocol::{Failure, Order};
+use serde::Deserialize;
+use std::borrow::Cow;
 use std::path::PathBuf;
 use wasmtime::component::{self, ComponentExportIndex};
-use wasmtime::{Engine, ExternType, InstancePre, Store};
+use wasmtime::{Engine, ExternType, InstancePre, Store, StoreContextMut};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p2::bindings::CommandPre;
 
@@ -26,6 +29,8 @@ use wasmtime_wasi::p2::bindings::CommandPre;
 const INSTANCES: usize = 2;
 /// The function that a component of the guests' world exports.
 const RUN: &str = "run";
+/// What a component imports that calls the node.
+const NODE: &str = "potluck:guest/node@0.1.0";
 /// What a preview 1 command exports.
 const START: &str = "_start";
 /// What the program is called, in its own arguments.
@@ -33,8 +38,8 @@ const PROGRAM: &str = "guest";
 
 /// Serves until the provider hangs up.
 pub(crate) fn serve(options: &ServeWasm) -> Result<()> {
-    serve::serve(|| {
-        let guests = Guests::start(&options.common, options.modules.clone(), options.cache_bytes)?;
+    serve::serve(|link| {
+        let guests = Guests::start(&options.common, options.modules.clone(), options.cache_bytes, link)?;
         let process = Process {
             description: format!("wasmtime {}", engine::version()),
             readable: vec![options.modules.clone()],
@@ -52,6 +57,7 @@ struct Guests {
     memory_bytes_max: u64,
     compiler: Compiler,
     cache: Cache<Guest>,
+    link: Link,
     /// The store of the order that runs, or has run.
     used: Option<Used>,
 }
@@ -79,10 +85,11 @@ impl Used {
 }
 
 impl Guests {
-    fn start(common: &Common, folder: PathBuf, cache_bytes: usize) -> Result<Guests> {
+    fn start(common: &Common, folder: PathBuf, cache_bytes: usize, link: &Link) -> Result<Guests> {
         let engine = engine::for_running(INSTANCES, common.memory_max)?;
         let mut components = component::Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut components)?;
+        add_node(&mut components)?;
         let mut modules = wasmtime::Linker::new(&engine);
         wasmtime_wasi::p1::add_to_linker_async(&mut modules, |state: &mut ModuleState| &mut state.wasi)?;
         Ok(Guests {
@@ -93,6 +100,7 @@ impl Guests {
             folder,
             memory_bytes_max: common.memory_max,
             cache: Cache::new(cache_bytes),
+            link: link.clone(),
             used: None,
         })
     }
@@ -149,6 +157,7 @@ impl Guests {
 
     fn component_store(&mut self, mut state: ComponentState, order: &Order<'_>) -> &mut Store<ComponentState> {
         state.meter.begin(state.meter.memory_bytes_max, order.output_limit_bytes);
+        state.meter.link = Some(self.link.clone());
         self.used = Some(Used::Component(instance::store(&self.engine, state)));
         match &mut self.used {
             Some(Used::Component(store)) => store,
@@ -220,6 +229,31 @@ impl Guests {
         };
         printed(exit, &store.data().meter)
     }
+}
+
+/// Lets components call the node, those that ask for it.
+fn add_node(linker: &mut component::Linker<ComponentState>) -> Result<()> {
+    linker.instance(NODE)?.func_wrap_async(
+        "call",
+        |store: StoreContextMut<'_, ComponentState>, (message,): (String,)| {
+            let reply = store.data().meter.call(message);
+            Box::new(async move {
+                let reply = reply.await?;
+                Ok((if is_error(&reply) { Err(reply) } else { Ok(reply) },))
+            })
+        },
+    )?;
+    Ok(())
+}
+
+fn is_error(reply: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Reply<'a> {
+        #[serde(borrow, rename = "type")]
+        message_type: Option<Cow<'a, str>>,
+    }
+    serde_json::from_str::<Reply<'_>>(reply)
+        .is_ok_and(|reply| reply.message_type.is_some_and(|message_type| message_type == "ERROR"))
 }
 
 /// The code with which a command called `exit`, or what else ended it.

@@ -2,11 +2,13 @@
 //! No socket, and nothing of the process's environment; only those of the science image see folders, as `reactor` says.
 
 use crate::engine::TABLE_ELEMENTS_MAX;
+use crate::link::{self, Link};
 use crate::output::Output;
 use potluck_worker_protocol::Order;
 use rand::rngs::StdRng;
 use rand::{SeedableRng, TryRng};
 use std::convert::Infallible;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -50,6 +52,8 @@ pub(crate) struct Meter {
     /// It has asked for more than it may have.
     pub(crate) memory_refused: bool,
     pub(crate) observation: Observation,
+    /// The way to the node; nothing in an instance that runs no orders.
+    pub(crate) link: Option<Link>,
     pub(crate) stdout: Output,
     pub(crate) stderr: Output,
 }
@@ -61,6 +65,7 @@ impl Meter {
             memory_bytes: 0,
             memory_refused: false,
             observation: Observation::default(),
+            link: None,
             stdout: Output::stdout(),
             stderr: Output::stderr(),
         }
@@ -72,6 +77,18 @@ impl Meter {
         self.observation.forget();
         self.stdout.set_limit(output_bytes_max);
         self.stderr.set_limit(output_bytes_max);
+    }
+
+    /// Sends a message to the node; the future is the reply. What the node says is another thing each time.
+    pub(crate) fn call(&self, message: String) -> impl Future<Output = wasmtime::Result<String>> + Send + use<> {
+        self.observation.note();
+        let link = self.link.clone();
+        async move {
+            match link {
+                Some(link) => link.call(&message).await.map_err(wasmtime::Error::from_anyhow),
+                None => Ok(link::not_running()),
+            }
+        }
     }
 
     pub(crate) fn wasi(&self) -> WasiCtxBuilder {

@@ -3,6 +3,7 @@
 //! It serves the same frames as the Python worker, one order at a time, each in an instance that was never used before
 //! and is dropped afterwards. One thread does everything; a second one only keeps the time while an order runs.
 
+mod link;
 mod serve;
 mod ticker;
 

@@ -7,7 +7,8 @@
 //! | `host_alloc(length) -> address` | memory for the code |
 //! | `memory` | |
 //!
-//! It imports WASI and `host.call(request, length, &answer, &answer_length) -> 0, or less than 0`.
+//! It imports WASI and `host.call(request, length, &answer, &answer_length) -> 0, or less than 0`: nothing asks for the
+//! order, `?` and a message calls the node, anything else answers the order.
 
 mod files;
 
@@ -98,7 +99,7 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> Result<Linker<State>> {
     Ok(linker)
 }
 
-/// `host.call`: hands over the order, or takes an answer.
+/// `host.call`: hands over the order, takes an answer, or sends what begins with a question mark to the node.
 async fn call(
     caller: &mut Caller<'_, State>,
     request: u32,
@@ -116,7 +117,13 @@ async fn call(
         reply = std::mem::take(&mut caller.data_mut().order);
     } else {
         let bytes = memory.data(&*caller).get(request..request.saturating_add(length)).context("outside the memory")?;
-        caller.data_mut().answer = Some(bytes.to_vec());
+        match bytes.strip_prefix(b"?") {
+            Some(message) => {
+                let message = String::from_utf8(message.to_vec())?;
+                reply = caller.data().meter.call(message).await?.into_bytes();
+            }
+            None => caller.data_mut().answer = Some(bytes.to_vec()),
+        }
     }
     let alloc = caller.get_export("host_alloc").and_then(Extern::into_func).context("no host_alloc")?;
     let alloc = alloc.typed::<u32, u32>(&*caller)?;

@@ -1,12 +1,13 @@
 //! The runtime `sandbox`: programs in an image, each in an instance that was started before it was needed.
 
-mod component;
+pub(crate) mod component;
 mod module;
 
 use crate::ServeSandbox;
 use crate::engine;
 use crate::image::{self, Code, Image};
 use crate::instance::Meter;
+use crate::link::Link;
 use crate::reactor::Places;
 use crate::serve::{self, Finished, Process, Runtime, memory_limit};
 use anyhow::{Result, bail};
@@ -16,11 +17,11 @@ use wasmtime::Engine;
 
 /// Serves until the provider hangs up.
 pub(crate) fn serve(options: &ServeSandbox) -> Result<()> {
-    serve::serve(|| {
+    serve::serve(|link| {
         let folder = &options.image.image;
         let description = Image::read(folder)?.description;
         let places = Places::of(folder);
-        let sandbox = Sandbox::start(options)?;
+        let sandbox = Sandbox::start(options, link)?;
         let readable = vec![places.library, places.plot_data];
         Ok((sandbox, Process { description, readable, file_bytes_max: options.common.file_bytes_max }))
     })
@@ -75,15 +76,15 @@ impl PythonFailure {
 }
 
 impl Sandbox {
-    fn start(options: &ServeSandbox) -> Result<Sandbox> {
+    fn start(options: &ServeSandbox, link: &Link) -> Result<Sandbox> {
         let memory_bytes_max = options.common.memory_max;
         // The spares, the one that runs, and one that is being made.
         let engine = engine::for_running(options.spares + 2, memory_bytes_max)?;
         let folder = &options.image.image;
         let memory = usize::try_from(memory_bytes_max)?;
         let image = match image::load(&engine, folder, options.image.compiled.as_deref())? {
-            Code::Component(code) => Loaded::Component(component::Image::new(&engine, &code, memory)?),
-            Code::Module(code) => Loaded::Module(module::Image::new(&engine, &code, folder, memory)?),
+            Code::Component(code) => Loaded::Component(component::Image::new(&engine, &code, memory, link)?),
+            Code::Module(code) => Loaded::Module(module::Image::new(&engine, &code, folder, memory, link)?),
         };
         let spares_wanted = options.spares.max(1);
         Ok(Sandbox { engine, image, memory_bytes_max, spares_wanted, spares: VecDeque::new(), used: None })

@@ -17,7 +17,8 @@ use wasmtime_wizer::Wizer;
 use zip::ZipArchive;
 
 /// Names and contents of the image's own modules, in the order in which they import each other.
-const MODULES: [(&str, &str); 5] = [
+const MODULES: [(&str, &str); 6] = [
+    ("potluck", include_str!("../../python/potluck.py")),
     ("compaction", include_str!("../image/compaction.py")),
     ("event_loop", include_str!("../image/event_loop.py")),
     ("randomness", include_str!("../image/randomness.py")),

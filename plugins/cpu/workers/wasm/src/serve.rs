@@ -1,21 +1,18 @@
 //! The worker's loop: an order in, a report out, and new instances made ready while there is nothing to do.
 
 use crate::instance::Meter;
+use crate::link::Link;
 use crate::output;
 use crate::ticker::Ticker;
 use anyhow::{Context, Result};
 use potluck_worker_hardening::{Kind, Policy, harden, take_socket};
 use potluck_worker_protocol::{
-    Claims, ERROR_BYTES_MAX, Failure, FileEntry, FrameReader, Order, Patience, RESULT_BYTES_MAX, Ready, Report,
-    TRACEBACK_BYTES_MAX, receive_claims, write_frame,
+    Claims, ERROR_BYTES_MAX, Failure, FileEntry, Order, Patience, RESULT_BYTES_MAX, Ready, Report, TRACEBACK_BYTES_MAX,
+    write_frame,
 };
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::time::Timespec;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::future::Future;
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -132,12 +129,14 @@ pub(crate) struct Process {
 }
 
 /// Serves until the provider hangs up. `start` opens what the runtime needs, before the process gives up its rights.
-pub(crate) fn serve<R: Runtime>(start: impl FnOnce() -> Result<(R, Process)>) -> Result<()> {
-    let mut socket = take_socket().context("the socket to the provider")?;
-    let claims = Arc::new(receive_claims(&socket).context("the claims page")?);
+pub(crate) fn serve<R: Runtime>(start: impl FnOnce(&Link) -> Result<(R, Process)>) -> Result<()> {
+    let (link, claims) = Link::open(take_socket().context("the socket to the provider")?)?;
+    let claims = Arc::new(claims);
     // A file that grows too large is an error for whoever writes to it, not the end of the process.
     signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default()).context("the signal SIGXFSZ")?;
-    let (runtime, process) = start()?;
+    let (runtime, process) = start(&link)?;
+    // Before the rights are gone: it opens what it needs, sockets among that.
+    let executor = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().event_interval(1).build()?;
     let scratch = std::env::current_dir().context("the scratch folder")?;
     let protections = harden(&Policy {
         kind: Kind::Wasm,
@@ -146,24 +145,23 @@ pub(crate) fn serve<R: Runtime>(start: impl FnOnce() -> Result<(R, Process)>) ->
         file_bytes_max: process.file_bytes_max,
     });
     let ticker = Ticker::start(runtime.engine(), &claims).context("the thread that keeps the time")?;
-    let mut worker = Worker { runtime, claims, ticker };
-    let executor = tokio::runtime::Builder::new_current_thread().enable_time().event_interval(1).build()?;
+    let mut worker = Worker { runtime, claims, ticker, link };
     // The first order finds an instance.
     executor.block_on(worker.runtime.prepare())?;
-    send(&mut socket, &Ready { description: process.description, protections, stops_orders: true }, &[])?;
-    let mut reader = FrameReader::default();
+    let ready = Ready { description: process.description, protections, stops_orders: true };
+    send(&worker.link, &ready, &[])?;
     let mut patience = Patience::default();
+    let mut frame = Vec::new();
     loop {
-        while let Some(frame) = reader.next_frame()? {
-            let order: Order<'_> = serde_json::from_slice(frame)?;
-            executor.block_on(worker.run(&order, &mut socket))?;
+        while worker.link.next_order(&mut frame)? {
+            let order: Order<'_> = serde_json::from_slice(&frame)?;
+            executor.block_on(worker.run(&order))?;
             if worker.runtime.must_end() {
-                return wait_for_end(&mut socket);
+                return wait_for_end(&worker.link);
             }
         }
-        while !is_readable(&socket) && executor.block_on(worker.runtime.prepare())? {}
-        patience.wait(&socket);
-        if reader.fill(&socket)? == 0 {
+        while !worker.link.is_readable() && executor.block_on(worker.runtime.prepare())? {}
+        if !worker.link.wait(&mut patience)? {
             return Ok(());
         }
     }
@@ -173,22 +171,25 @@ struct Worker<R> {
     runtime: R,
     claims: Arc<Claims>,
     ticker: Ticker,
+    link: Link,
 }
 
 impl<R: Runtime> Worker<R> {
-    async fn run(&mut self, order: &Order<'_>, socket: &mut UnixStream) -> Result<()> {
+    async fn run(&mut self, order: &Order<'_>) -> Result<()> {
         let slot = order.slot;
         if !self.claims.start(slot) {
-            return send(socket, &Report { slot, skipped: true, ..Report::default() }, &[]);
+            return send(&self.link, &Report { slot, skipped: true, ..Report::default() }, &[]);
         }
         self.ticker.begin(slot);
+        self.link.begin(slot);
         let begun = Instant::now();
         let finished = first_of(self.runtime.run(order), self.ticker.stopped(slot)).await;
         let seconds = begun.elapsed().as_secs_f64();
         self.ticker.end();
+        self.link.end();
         match finished {
             Some(finished) if self.claims.finish(slot) => {
-                send_report(socket, slot, seconds, finished, self.runtime.must_end())?;
+                send_report(&self.link, slot, seconds, finished, self.runtime.must_end())?;
                 // Whoever reads it goes first: what follows takes longer than the way to the client.
                 rustix::thread::sched_yield();
                 self.runtime.discard()?;
@@ -200,7 +201,7 @@ impl<R: Runtime> Worker<R> {
                 let discarded = self.runtime.discard();
                 output::empty_streams();
                 self.claims.end_condemned(slot);
-                send(socket, &Report { slot, stopped: true, ..Report::default() }, &[])?;
+                send(&self.link, &Report { slot, stopped: true, ..Report::default() }, &[])?;
                 discarded?;
             }
         }
@@ -218,13 +219,15 @@ async fn first_of<T>(order: impl Future<Output = T>, stopped: impl Future<Output
 }
 
 /// Returns when the provider has hung up, if it has not killed this process before.
-fn wait_for_end(socket: &mut UnixStream) -> Result<()> {
-    let mut orders = [0; 4096];
-    while socket.read(&mut orders)? > 0 {}
+fn wait_for_end(link: &Link) -> Result<()> {
+    let (mut patience, mut frame) = (Patience::default(), Vec::new());
+    while link.wait(&mut patience)? {
+        while link.next_order(&mut frame)? {}
+    }
     Ok(())
 }
 
-fn send_report(socket: &mut UnixStream, slot: usize, seconds: f64, finished: Finished, retire: bool) -> Result<()> {
+fn send_report(link: &Link, slot: usize, seconds: f64, finished: Finished, retire: bool) -> Result<()> {
     let Finished { outcome, stdout, stderr, deterministic, mut files } = finished;
     let mut report = Report { slot, seconds, deterministic, retire, ..Report::default() };
     report.stdout = stdout.into();
@@ -248,7 +251,7 @@ fn send_report(socket: &mut UnixStream, slot: usize, seconds: f64, finished: Fin
     }
     report.files =
         files.iter().map(|file| FileEntry { name: file.name.as_str().into(), bytes: file.bytes.len() }).collect();
-    send(socket, &report, &files)
+    send(link, &report, &files)
 }
 
 /// A failure whose texts can be sent, whoever wrote them.
@@ -265,7 +268,7 @@ fn shortened(failure: Failure<'_>) -> Failure<'_> {
 }
 
 /// The bytes of files follow the message in a frame of their own, unless there are none at all.
-fn send<T: serde::Serialize>(socket: &mut UnixStream, message: &T, files: &[File]) -> Result<()> {
+fn send<T: serde::Serialize>(link: &Link, message: &T, files: &[File]) -> Result<()> {
     let json = serde_json::to_vec(message)?;
     // In one write: the provider is woken once.
     let mut frames = Vec::with_capacity(json.len() + 4);
@@ -273,11 +276,5 @@ fn send<T: serde::Serialize>(socket: &mut UnixStream, message: &T, files: &[File
     if files.iter().any(|file| !file.bytes.is_empty()) {
         write_frame(&mut frames, &files.iter().map(|file| file.bytes.as_slice()).collect::<Vec<_>>());
     }
-    Ok(socket.write_all(&frames)?)
-}
-
-fn is_readable(socket: &UnixStream) -> bool {
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    // An error is found by whoever reads.
-    poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&now)) != Ok(0)
+    link.write(&frames)
 }

@@ -3,13 +3,14 @@
 use super::PythonFailure;
 use crate::cache::Cache;
 use crate::instance::{ComponentState, Meter};
+use crate::link::Link;
 use crate::serve::{Finished, explain};
 use anyhow::{Context, Result};
 use potluck_worker_protocol::{Failure, Order};
 use std::cell::RefCell;
 use std::rc::Rc;
 use wasmtime::component::{Component, ComponentExportIndex, ComponentType, InstancePre, Lift, Linker, TypedFunc};
-use wasmtime::{Engine, Store};
+use wasmtime::{Engine, Store, StoreContextMut};
 
 /// Texts of programs and their code that are kept, in bytes.
 const PROGRAMS_BYTES_MAX: usize = 32 << 20;
@@ -19,6 +20,17 @@ const PROGRAM_BYTES_MAX: usize = 1 << 20;
 /// `compile` and `run` of the world; the arguments are borrowed for the time of a call.
 type Compile<'a> = TypedFunc<(&'a str,), (Result<Vec<u8>, ImageFailure>,)>;
 type Run<'a> = TypedFunc<(&'a str, &'a [u8], &'a str, &'a str), (Result<String, ImageFailure>,)>;
+
+/// Everything that an image imports.
+pub(crate) fn linker(engine: &Engine) -> Result<Linker<ComponentState>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    linker.root().func_wrap_async("call", |store: StoreContextMut<'_, ComponentState>, (message,): (String,)| {
+        let reply = store.data().meter.call(message);
+        Box::new(async move { Ok((reply.await?,)) })
+    })?;
+    Ok(linker)
+}
 
 /// Programs as the image's interpreter has compiled them, by their text. An instance compiles before it runs anything of
 /// a program, so what is kept comes from the image alone.
@@ -43,6 +55,7 @@ pub(super) struct Image {
     run: ComponentExportIndex,
     memory_bytes_max: usize,
     programs: Programs,
+    link: Link,
 }
 
 pub(super) struct Instance {
@@ -53,23 +66,24 @@ pub(super) struct Instance {
 }
 
 impl Image {
-    pub(super) fn new(engine: &Engine, component: &Component, memory_bytes_max: usize) -> Result<Image> {
-        let mut linker = Linker::new(engine);
-        wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    pub(super) fn new(engine: &Engine, component: &Component, memory_bytes_max: usize, link: &Link) -> Result<Image> {
         let export = |name: &str| component.get_export_index(None, name).with_context(|| format!("no export {name}"));
         Ok(Image {
             prepare: export("prepare")?,
             compile: export("compile")?,
             run: export("run")?,
             programs: Rc::new(RefCell::new(Cache::new(PROGRAMS_BYTES_MAX))),
-            image: linker.instantiate_pre(component)?,
+            image: linker(engine)?.instantiate_pre(component)?,
+            link: link.clone(),
             engine: engine.clone(),
             memory_bytes_max,
         })
     }
 
     pub(super) async fn make(&self) -> Result<Instance> {
-        let mut store = Store::new(&self.engine, ComponentState::new(self.memory_bytes_max));
+        let mut state = ComponentState::new(self.memory_bytes_max);
+        state.meter.link = Some(self.link.clone());
+        let mut store = Store::new(&self.engine, state);
         store.limiter(|state| &mut state.meter);
         // It gives way at the first tick, and then at each.
         store.epoch_deadline_async_yield_and_update(1);

@@ -2,6 +2,7 @@
 
 use super::PythonFailure;
 use crate::instance::{self, Meter};
+use crate::link::Link;
 use crate::reactor::{self, Interpreter, Places, State};
 use crate::science::{PREPARE, SERVE};
 use crate::serve::{File, Finished, explain, failure};
@@ -27,6 +28,7 @@ pub(super) struct Image {
     scratch: PathBuf,
     next: Cell<u64>,
     memory_bytes_max: usize,
+    link: Link,
 }
 
 pub(super) struct Instance {
@@ -37,7 +39,13 @@ pub(super) struct Instance {
 }
 
 impl Image {
-    pub(super) fn new(engine: &Engine, module: &Module, folder: &Path, memory_bytes_max: usize) -> Result<Image> {
+    pub(super) fn new(
+        engine: &Engine,
+        module: &Module,
+        folder: &Path,
+        memory_bytes_max: usize,
+        link: &Link,
+    ) -> Result<Image> {
         Ok(Image {
             image: reactor::linker(engine)?.instantiate_pre(module)?,
             engine: engine.clone(),
@@ -45,12 +53,14 @@ impl Image {
             scratch: std::env::current_dir().context("the scratch folder")?,
             next: Cell::new(0),
             memory_bytes_max,
+            link: link.clone(),
         })
     }
 
     pub(super) async fn make(&self) -> Result<Instance> {
         let root = Root::make(&self.scratch, self.next.replace(self.next.get() + 1))?;
-        let state = State::new(self.memory_bytes_max, &self.places, &root.0)?;
+        let mut state = State::new(self.memory_bytes_max, &self.places, &root.0)?;
+        state.meter.link = Some(self.link.clone());
         let mut store = instance::store(&self.engine, state);
         let instance = self.image.instantiate_async(&mut store).await?;
         let interpreter = Interpreter::of(&mut store, &instance)?;
