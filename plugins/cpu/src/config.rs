@@ -1,8 +1,9 @@
 //! `[plugins.cpu]` in plugins.toml.
 
-use crate::scheduler::Algorithm;
+use crate::scheduler::{Algorithm, Options};
 use potluck_sdk::ProviderError;
 use serde::Deserialize;
+use std::time::Duration;
 
 /// The settings, each with its default.
 #[derive(Clone, Debug, Deserialize)]
@@ -14,8 +15,16 @@ pub(crate) struct Config {
     pub spare_workers: Option<usize>,
     /// Most worker processes, busy, warm and spare together.
     pub worker_processes_max: Option<usize>,
-    /// Order of the queue: `PRIORITY` or `FCFS`.
+    /// Order of the queue: `PRIORITY`, `FCFS`, `SJF` or `RR`.
     pub algorithm: String,
+    /// How long a turn is under Round Robin, in milliseconds.
+    pub quantum_ms: u64,
+    /// Under `PRIORITY` and `SJF`: whether a more urgent task stops one that runs.
+    pub preemptive: bool,
+    /// Under `PRIORITY`: seconds of waiting that count as one step of priority; 0 when waiting does not count.
+    pub ageing_seconds: f64,
+    /// Tasks that may have begun without having a slot, each in a process of its own: no further one is begun then.
+    pub suspended_max: usize,
     /// The interpreter of `python` tasks: a name on PATH or an absolute path, such as that of a virtual environment.
     pub python: String,
     /// Seconds that a task has when it does not say, time in the queue included.
@@ -62,6 +71,10 @@ impl Default for Config {
             spare_workers: None,
             worker_processes_max: None,
             algorithm: "PRIORITY".to_owned(),
+            quantum_ms: 50,
+            preemptive: false,
+            ageing_seconds: 0.0,
+            suspended_max: 64,
             python: "python3".to_owned(),
             timeout_seconds: 60.0,
             timeout_seconds_max: 7.0 * 86_400.0,
@@ -85,11 +98,47 @@ impl Default for Config {
 }
 
 impl Config {
+    /// An algorithm by its name; what is not said of it is as it is set here.
+    pub(crate) fn choose(&self, name: &str, said: Options) -> Result<Algorithm, String> {
+        let named = name.parse::<Algorithm>()?;
+        let mut options = said;
+        match named {
+            Algorithm::RoundRobin { .. } => {
+                options.quantum = said.quantum.or(Some(Duration::from_millis(self.quantum_ms)));
+            }
+            Algorithm::Priority { .. } if self.ageing_seconds > 0.0 => {
+                options.ageing_seconds = said.ageing_seconds.or(Some(self.ageing_seconds));
+            }
+            _ => {}
+        }
+        if self.preemptive && !matches!(named, Algorithm::Fcfs) {
+            options.preemptive = said.preemptive.or(Some(true));
+        }
+        Algorithm::chosen(name, options)?.check_real()
+    }
+
+    /// The algorithm that the node begins with.
+    pub(crate) fn first_algorithm(&self) -> Result<Algorithm, String> {
+        self.choose(&self.algorithm, Options::default())
+    }
+
     /// Refuses values that cannot work.
     pub(crate) fn check(&self) -> Result<(), ProviderError> {
         let refuse = |text: String| Err(ProviderError::new(ProviderError::INVALID_CONFIG, text));
         if let Err(text) = self.algorithm.parse::<Algorithm>() {
             return refuse(format!("key `algorithm`: {text}"));
+        }
+        // Also when another one is in force at first: it may be switched to.
+        for (keys, name) in [("quantum_ms", "RR"), ("ageing_seconds", "PRIORITY")] {
+            if let Err(text) = self.choose(name, Options::default()) {
+                return refuse(format!("key `{keys}`: {text}"));
+            }
+        }
+        if self.ageing_seconds.is_nan() || self.ageing_seconds < 0.0 {
+            return refuse(format!("key `ageing_seconds`: expected 0 or more, found {}", self.ageing_seconds));
+        }
+        if !(1..=1024).contains(&self.suspended_max) {
+            return refuse(format!("key `suspended_max`: expected from 1 to 1024, found {}", self.suspended_max));
         }
         if self.workers > 1024 || self.spare_workers.is_some_and(|count| count > 1024) {
             return refuse("key `workers`, `spare_workers`: expected at most 1024".to_owned());

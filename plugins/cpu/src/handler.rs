@@ -1,17 +1,20 @@
 //! One function a message: decode, act, reply.
 
 use crate::batch::{Batch, TASKS_MAX};
+use crate::calls;
 use crate::install::Installer;
 use crate::job::{Answer, JobId, refusal_json};
-use crate::jobs::Jobs;
+use crate::jobs::{Jobs, Meant};
 use crate::runtime::RuntimeKey;
-use crate::scheduler::Algorithm;
+use crate::scheduler::{AVAILABLE, Options};
 use crate::task::Task;
 use parking_lot::Mutex;
+use potluck_sdk::message::STATUS_OK;
 use potluck_sdk::message::cpu::{
     BatchTask, CancelTask, CpuTask, SandboxImageList, SandboxInstall, SandboxInstalled, SandboxRemove, SandboxRemoved,
-    SchedulerSet, SetScheduler, TaskCancelled, outcome,
+    SetTaskPriority, SignalTask, TaskCancelled, TaskDone, TaskProgress, outcome,
 };
+use potluck_sdk::message::scheduler::{CHANGED_TOPIC, SchedulerSet, SchedulerState, SchedulerStatistics, SetScheduler};
 use potluck_sdk::{Caller, ProviderError, Reply, Request};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,7 +45,7 @@ pub(crate) fn cpu_task(jobs: &Arc<Jobs>, request: Request<'_>, reply: Reply<'_>)
 }
 
 /// Begins a task, once its guest is here if it has one.
-fn begin(jobs: &Arc<Jobs>, id: JobId, mut task: Task, answer: Answer, attachment: &[u8]) {
+pub(crate) fn begin(jobs: &Arc<Jobs>, id: JobId, mut task: Task, answer: Answer, attachment: &[u8]) {
     if task.runtime != RuntimeKey::Wasm {
         if attachment.is_empty() {
             return jobs.begin(id, task, answer);
@@ -174,6 +177,58 @@ pub(crate) fn cancel_task(jobs: &Arc<Jobs>, request: Request<'_>, reply: Reply<'
     reply.send(&TaskCancelled { status: "CANCELLED", task_id: &task_id });
 }
 
+/// SIGNAL_TASK.
+pub(crate) fn signal_task(jobs: &Arc<Jobs>, request: Request<'_>, reply: Reply<'_>) {
+    let done = request.parse::<SignalTask>().and_then(|message| {
+        let meant = meant(&request, message.pid.as_deref(), message.task_id.as_deref())?;
+        found(jobs.signal(&meant, message.signal))
+    });
+    reply.result(done);
+}
+
+/// SET_TASK_PRIORITY.
+pub(crate) fn set_task_priority(jobs: &Arc<Jobs>, request: Request<'_>, reply: Reply<'_>) {
+    let done = request.parse::<SetTaskPriority>().and_then(|message| {
+        let meant = meant(&request, message.pid.as_deref(), message.task_id.as_deref())?;
+        found(jobs.set_priority(&meant, message.priority))
+    });
+    reply.result(done);
+}
+
+/// TASK_PROGRESS, from the peer that runs a task of this node's.
+pub(crate) fn task_progress(jobs: &Arc<Jobs>, request: Request<'_>, reply: Reply<'_>) {
+    let done = request.parse::<TaskProgress>().and_then(calls::checked).and_then(|progress| {
+        let remote_id = progress.task_id.as_deref().unwrap_or_default();
+        let is_there = other_node(request.caller).is_some_and(|peer| jobs.progressed_there(peer, remote_id, &progress));
+        found(usize::from(is_there))
+    });
+    reply.result(done);
+}
+
+/// The tasks that a message is about. Another node names its own by the names that it has given them.
+fn meant<'a>(
+    request: &Request<'a>,
+    pid: Option<&'a str>,
+    task_id: Option<&'a str>,
+) -> Result<Meant<'a>, ProviderError> {
+    let peer = other_node(request.caller);
+    let filled = |name: Option<&'a str>| name.filter(|name| !name.is_empty());
+    match (filled(pid), filled(task_id)) {
+        (Some(pid), None) if peer.is_none() => Ok(Meant::Process(pid)),
+        (None, Some(task_id)) => Ok(Meant::Named(task_id, peer)),
+        _ if peer.is_some() => Err(ProviderError::invalid("task_id required, as you have called the task")),
+        _ => Err(ProviderError::invalid("either pid or task_id required")),
+    }
+}
+
+fn found(count: usize) -> Result<TaskDone<'static>, ProviderError> {
+    if count == 0 {
+        let text = "there is no such task; it has ended or was never sent to this node";
+        return Err(ProviderError::new("not_found", text));
+    }
+    Ok(TaskDone { status: STATUS_OK })
+}
+
 /// The other node that a message comes from, or that the task behind it works for.
 fn other_node(caller: Caller<'_>) -> Option<&str> {
     match caller {
@@ -187,15 +242,45 @@ pub(crate) fn set_scheduler(jobs: &Arc<Jobs>, request: Request<'_>, reply: Reply
     let chosen = request.parse::<SetScheduler>().and_then(|message| {
         let name = message.algorithm.filter(|name| !name.is_empty());
         let name = name.ok_or_else(|| ProviderError::invalid("algorithm required"))?;
-        name.parse::<Algorithm>().map_err(ProviderError::invalid)
+        let options = Options::read(message.quantum_ms, message.preemptive, message.ageing_seconds);
+        options.and_then(|options| jobs.config.choose(&name, options)).map_err(ProviderError::invalid)
     });
     match chosen {
         Ok(algorithm) => {
             jobs.pool.set_algorithm(algorithm);
-            reply.send(&SchedulerSet { status: "OK", algorithm: algorithm.name() });
+            let scheduler = algorithm.choice();
+            jobs.host.publish(CHANGED_TOPIC, &scheduler);
+            reply.send(&SchedulerSet { status: STATUS_OK.into(), scheduler });
         }
         Err(error) => reply.error(&error),
     }
+}
+
+/// GET_SCHEDULER.
+pub(crate) fn get_scheduler(jobs: &Arc<Jobs>, reply: Reply<'_>) {
+    let (load, scheduling) = (jobs.pool.load(), jobs.pool.scheduling());
+    let statistics = scheduling.statistics.iter().map(|measured| SchedulerStatistics {
+        algorithm: measured.algorithm.to_owned(),
+        in_force_seconds: measured.seconds,
+        tasks: measured.completed,
+        average_waiting_seconds: measured.average_waiting_seconds,
+        average_turnaround_seconds: measured.average_turnaround_seconds,
+        average_response_seconds: measured.average_response_seconds,
+        throughput_per_second: measured.throughput_per_second,
+        context_switches: measured.context_switches,
+        preemptions: measured.preemptions,
+        average_queue: measured.average_queue,
+        longest_queue: measured.queue_max,
+    });
+    reply.send(&SchedulerState {
+        scheduler: jobs.pool.algorithm().choice(),
+        available: AVAILABLE.split(", ").map(str::to_owned).collect(),
+        slots: load.slots,
+        running: load.running,
+        queued: load.queued,
+        suspended: scheduling.suspended,
+        statistics: statistics.collect(),
+    });
 }
 
 /// SANDBOX_IMAGES.
@@ -228,6 +313,7 @@ pub(crate) fn sandbox_install(jobs: &Arc<Jobs>, request: Request<'_>, reply: Rep
         match installer.install(&name, wheel.as_deref()) {
             Ok(image) => {
                 // Whoever was told that it is missing may try again at once.
+                jobs.reuse.images_changed();
                 jobs.pool.retire(&RuntimeKey::Sandbox(name.as_str().into()));
                 reply.send(&SandboxInstalled { image });
             }
@@ -251,6 +337,7 @@ pub(crate) fn sandbox_remove(jobs: &Arc<Jobs>, request: Request<'_>, reply: Repl
     reply.on_cancel(move || called_off.cancel());
     jobs.host.clone().spawn_blocking(move || match jobs.images.remove(&name, &run) {
         Ok(()) => {
+            jobs.reuse.images_changed();
             jobs.pool.retire(&RuntimeKey::Sandbox(name.as_str().into()));
             reply.send(&SandboxRemoved { status: "REMOVED", image: &name });
         }

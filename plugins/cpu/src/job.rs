@@ -1,14 +1,18 @@
 //! A task on its way to a result: placed, run, run again if need be, answered once.
 
 use crate::batch::Batch;
+use crate::calls::Family;
+use crate::life::{Card, Exit, exit_code};
 use crate::placement::Placed;
 use crate::pool::{AttemptId, Failed, Files, Outcome};
+use crate::reuse::{Lease, Reused};
 use crate::task::Task;
 use parking_lot::Mutex;
 use potluck_sdk::message::RawValue;
 use potluck_sdk::message::cpu::{CpuResult, ResultFile, outcome};
+use potluck_sdk::message::process::Signal;
 use potluck_sdk::message::to_json;
-use potluck_sdk::{PendingReply, ProviderError};
+use potluck_sdk::{PeerId, PendingReply, ProviderError};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,6 +31,8 @@ pub(crate) enum Answer {
     Reply(PendingReply),
     /// A batch, for the result with this index.
     Batch(Arc<Batch>, usize),
+    /// The task that has begun it, whose child with this number it is.
+    Parent(Arc<Family>, u64),
 }
 
 impl Answer {
@@ -35,6 +41,8 @@ impl Answer {
         match self {
             Answer::Reply(reply) => reply.is_cancelled(),
             Answer::Batch(batch, _) => batch.is_abandoned(),
+            // What a task has begun goes on when that task has ended by itself.
+            Answer::Parent(..) => false,
         }
     }
 
@@ -43,6 +51,7 @@ impl Answer {
         match self {
             Answer::Reply(reply) => reply.send_with_attachment(json.into_bytes(), attachment),
             Answer::Batch(batch, index) => batch.add(index, json, attachment),
+            Answer::Parent(family, number) => family.ended(number, json),
         }
     }
 }
@@ -51,6 +60,8 @@ impl Answer {
 pub(crate) struct Job {
     pub(crate) id: JobId,
     pub(crate) task: Task,
+    /// What others may know of it.
+    pub(crate) card: Arc<Card>,
     pub(crate) arrived: Instant,
     pub(crate) deadline: Instant,
     /// A leaf lock.
@@ -64,6 +75,15 @@ pub(crate) struct JobState {
     pub(crate) attempts: u32,
     pub(crate) whereabouts: Whereabouts,
     pub(crate) cancelled: bool,
+    /// The signal that it was ended with, when it was one.
+    pub(crate) signal: Option<Signal>,
+    pub(crate) is_paused: bool,
+    /// It could be placed, was it not paused; with the number of peers that could not be reached.
+    pub(crate) held_back: Option<u32>,
+    /// It has asked whoever has to be asked before it may run.
+    pub(crate) is_admitted: bool,
+    /// Others may wait for its result.
+    pub(crate) lease: Option<Lease>,
     /// Addresses of peers that have not what the task needs.
     pub(crate) unable: Vec<String>,
 }
@@ -86,10 +106,17 @@ pub(crate) struct Ended {
     pub(crate) stderr: String,
     /// `host:port` of the peer that ran it.
     pub(crate) executed_by: String,
+    /// That peer, when it is another one and known.
+    pub(crate) peer: Option<PeerId>,
     /// What ran it there, when that is not what was asked for.
     pub(crate) runtime: Option<String>,
     pub(crate) deterministic: Option<bool>,
     pub(crate) files: Files,
+    pub(crate) cpu_seconds: Option<f64>,
+    pub(crate) peak_memory_bytes: Option<u64>,
+    pub(crate) context_switches: u32,
+    /// It is the result of an earlier run.
+    pub(crate) cached: bool,
 }
 
 impl Ended {
@@ -100,9 +127,33 @@ impl Ended {
             stdout: outcome.stdout,
             stderr: outcome.stderr,
             executed_by: own_address.to_owned(),
+            peer: None,
             runtime: None,
             deterministic: outcome.deterministic,
             files: outcome.files,
+            cpu_seconds: outcome.cpu_seconds,
+            peak_memory_bytes: outcome.peak_memory_bytes,
+            context_switches: outcome.context_switches,
+            cached: false,
+        }
+    }
+
+    /// The result of an earlier run.
+    pub(crate) fn earlier(reused: Reused, own_address: &str) -> Ended {
+        Ended {
+            verdict: Ok(reused.result),
+            execution_seconds: 0.0,
+            stdout: reused.stdout,
+            stderr: reused.stderr,
+            executed_by: own_address.to_owned(),
+            peer: None,
+            runtime: reused.runtime,
+            deterministic: reused.deterministic,
+            files: Files::default(),
+            cpu_seconds: None,
+            peak_memory_bytes: None,
+            context_switches: 0,
+            cached: true,
         }
     }
 
@@ -113,9 +164,27 @@ impl Ended {
             stdout: String::new(),
             stderr: String::new(),
             executed_by: own_address.to_owned(),
+            peer: None,
             runtime: None,
             deterministic: None,
             files: Files::default(),
+            cpu_seconds: None,
+            peak_memory_bytes: None,
+            context_switches: 0,
+            cached: false,
+        }
+    }
+
+    /// What its process ended with.
+    pub(crate) fn exit(&self, signal: Option<Signal>) -> Exit {
+        let failed = self.verdict.as_ref().err();
+        Exit {
+            code: exit_code(failed.map(|failed| &*failed.code), signal),
+            outcome: failed.map_or(Cow::Borrowed(""), |failed| failed.code.clone()),
+            error: failed.map_or(String::new(), |failed| failed.error.clone()),
+            cpu_seconds: self.cpu_seconds,
+            peak_memory_bytes: self.peak_memory_bytes,
+            context_switches: self.context_switches,
         }
     }
 
@@ -156,7 +225,7 @@ impl Job {
             waiting_time: turnaround_time - execution_time,
             turnaround_time,
             attempts,
-            cached: false,
+            cached: ended.cached,
             stdout: Cow::Borrowed(&ended.stdout),
             stderr: Cow::Borrowed(&ended.stderr),
             deterministic: ended.deterministic,
@@ -167,6 +236,7 @@ impl Job {
                 .map(|(name, bytes)| ResultFile { name: name.into(), bytes: *bytes })
                 .collect(),
             module_sha256: self.task.module.as_ref().map(|module| Cow::Borrowed(&*module.sha256)),
+            pid: self.card.pid_on_wire(),
         })
     }
 }
@@ -192,6 +262,7 @@ pub(crate) fn refusal_json(task_id: &str, runtime: &str, code: &str, error: &str
         deterministic: None,
         files: Vec::new(),
         module_sha256: None,
+        pid: None,
     })
 }
 

@@ -1,21 +1,32 @@
 //! The jobs of this node: where each one is, and what happens next to it.
 
+mod admission;
 mod remote;
+mod signals;
 
+pub(crate) use signals::Meant;
+
+use crate::calls::Calls;
 use crate::config::Config;
 use crate::estimates::Estimates;
 use crate::images::Images;
 use crate::job::{Answer, Ended, Job, JobId, JobState, Whereabouts, backoff, refusal_json};
+use crate::life::{Card, Life, is_ended_from_outside};
 use crate::modules::{self, Module, Modules};
 use crate::placement::{Placed, Placement};
-use crate::pool::{Attempt, Failed, Pool, Stop};
+use crate::pool::{Attempt, Failed, Pool, Stop, TaskCalls};
+use crate::records::Records;
+use crate::reuse::Reuse;
 use crate::runtime::RuntimeKey;
 use crate::statistics::Statistics;
 use crate::task::Task;
 use crate::tools::Tools;
 use parking_lot::Mutex;
+use potluck_sdk::allowance::Allowance;
 use potluck_sdk::message::cpu::outcome;
 use potluck_sdk::message::node::NodeAddress;
+use potluck_sdk::message::process::ProcessState;
+use potluck_sdk::message::quota::CPU_TASKS;
 use potluck_sdk::{Host, NodeFacts, ProviderError};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -42,6 +53,10 @@ pub(crate) struct Jobs {
     pub(crate) placement: Placement,
     pub(crate) estimates: Estimates,
     pub(crate) statistics: Statistics,
+    pub(crate) life: Arc<Life>,
+    pub(crate) records: Records,
+    pub(crate) reuse: Arc<Reuse>,
+    pub(crate) allowance: Arc<Allowance>,
     /// `host:port` of this node. A leaf lock.
     own_address: Mutex<String>,
     next_job: AtomicU64,
@@ -56,6 +71,8 @@ struct Running {
     waiting: HashMap<JobId, (Task, Answer)>,
     /// Several tasks may have the same name: names are the submitters'.
     names: HashMap<String, Vec<JobId>>,
+    /// By process.
+    pids: HashMap<Arc<str>, JobId>,
 }
 
 #[derive(Serialize)]
@@ -74,6 +91,13 @@ impl Running {
         let waiting = self.waiting.get(&id).map(|(task, _)| task);
         self.jobs.get(&id).map(|job| &job.task).or(waiting)?.peer.as_deref()
     }
+
+    /// The tasks of that name: those that `peer` has submitted, or everybody's when that is nothing.
+    fn named(&self, task_id: &str, peer: Option<&str>) -> Vec<JobId> {
+        let ids = self.names.get(task_id).map(Vec::as_slice).unwrap_or_default();
+        let is_theirs = |id: &&JobId| peer.is_none() || self.submitting_peer(**id) == peer;
+        ids.iter().filter(is_theirs).copied().collect()
+    }
 }
 
 impl Jobs {
@@ -87,9 +111,14 @@ impl Jobs {
         tools: Arc<Tools>,
     ) -> Jobs {
         let own_address = format!("{}:{}", node.ip, node.port);
+        let own_id = node.peer_id.to_string();
         Jobs {
             host,
-            own_id: node.peer_id.to_string(),
+            life: Arc::new(Life::new(host)),
+            records: Records::new(host),
+            reuse: Arc::new(Reuse::new(host)),
+            allowance: Allowance::new(host, CPU_TASKS),
+            own_id,
             node,
             config,
             pool,
@@ -122,9 +151,14 @@ impl Jobs {
 
     /// Takes in a task. The answer is given once, possibly before this returns.
     pub(crate) fn begin(self: &Arc<Jobs>, id: JobId, task: Task, answer: Answer) {
-        let job = Arc::new(Job::new(id, task, answer));
+        let job = self.new_job(id, task, answer);
         self.running.lock().add(&job);
         self.set_out(&job);
+    }
+
+    fn new_job(&self, id: JobId, task: Task, answer: Answer) -> Arc<Job> {
+        let pid = if task.pid.is_empty() { self.life.name() } else { Arc::clone(&task.pid) };
+        Arc::new(Job::new(id, task, pid, answer))
     }
 
     /// Takes note of a task whose guest is on its way to the disk: [`Jobs::guest_came`] follows.
@@ -142,13 +176,16 @@ impl Jobs {
 
     /// Takes in a task whose guest was waited for, unless it was cancelled meanwhile.
     pub(crate) fn guest_came(self: &Arc<Jobs>, id: JobId, module: Result<Module, modules::Refusal>) {
+        // Asked for before the lock is taken, since it may ask another provider.
+        let pid = self.life.name();
         let begun = {
             let mut running = self.running.lock();
             let Some((mut task, answer)) = running.stop_waiting(id) else { return };
             match module {
                 Ok(module) => {
                     self.give_guest(&mut task, module);
-                    let job = Arc::new(Job::new(id, task, answer));
+                    let pid = if task.pid.is_empty() { pid } else { Arc::clone(&task.pid) };
+                    let job = Arc::new(Job::new(id, task, pid, answer));
                     running.add(&job);
                     Ok(job)
                 }
@@ -174,15 +211,23 @@ impl Jobs {
 
     fn set_out(self: &Arc<Jobs>, job: &Arc<Job>) {
         self.statistics.arrived(job.arrived);
+        self.life.created(&job.card);
         // Whoever has gone before it was in the table could not find it there.
         let abandoned = job.state.lock().answer.as_ref().is_some_and(Answer::is_abandoned);
         if !(abandoned && self.cancel(job.id)) {
-            self.launch(job, 0);
+            self.admit(job);
         }
     }
 
     /// Places and starts the next attempt. `unreachable` counts the peers that could not be reached for it.
     pub(crate) fn launch(self: &Arc<Jobs>, job: &Arc<Job>, unreachable: u32) {
+        {
+            let mut state = job.state.lock();
+            if state.is_paused {
+                state.held_back = Some(unreachable);
+                return;
+            }
+        }
         let estimate_seconds = job.task.estimate_seconds(&self.estimates);
         let may_leave = self.config.forward && !job.task.confidential && !job.task.forwarded;
         let image = match &job.task.runtime {
@@ -222,7 +267,10 @@ impl Jobs {
 
     fn launch_here(self: &Arc<Jobs>, job: &Arc<Job>, estimate_seconds: f64) {
         let (jobs, ending) = (Arc::clone(self), Arc::clone(job));
+        let calls = Arc::new(Calls::new(Arc::clone(self), Arc::clone(job)));
         let attempt = Attempt {
+            name: if job.card.is_process() { Arc::clone(&job.card.pid) } else { (&*job.card.task_id).into() },
+            calls: Some(Arc::clone(&calls) as Arc<dyn TaskCalls>),
             runtime: job.task.runtime.clone(),
             others_work: job.task.others_work,
             body: order_body(&job.task),
@@ -232,7 +280,7 @@ impl Jobs {
             isolated: matches!(job.task.runtime, RuntimeKey::Python { .. })
                 && (job.task.isolated || job.task.limits.memory_bytes < self.config.memory_limit_bytes),
             confidential: job.task.confidential,
-            priority: job.task.priority,
+            priority: job.card.priority.load(Ordering::Relaxed),
             deadline: job.deadline,
             estimate_seconds,
             limits: job.task.limits,
@@ -241,19 +289,27 @@ impl Jobs {
                 if begun && outcome.verdict.is_ok() {
                     jobs.estimates.learn(ending.task.function_key, outcome.seconds);
                 }
-                let ended = Ended::here(outcome, &jobs.own_address());
+                let mut ended = Ended::here(outcome, &jobs.own_address());
+                if calls.has_called() {
+                    // What it was told need not be so the next time.
+                    ended.deterministic = ended.deterministic.map(|_| false);
+                }
+                calls.end(!ended.verdict.as_ref().is_err_and(|failed| is_ended_from_outside(&failed.code)));
                 jobs.ended(&ending, ended, begun);
             }),
         };
+        self.life.is_elsewhere(&job.card, ProcessState::Ready, "queued", "");
         match self.pool.submit(attempt) {
             Ok(id) => {
-                let cancelled = {
+                let (cancelled, paused) = {
                     let mut state = job.state.lock();
                     state.whereabouts = Whereabouts::Here(id);
-                    state.cancelled
+                    (state.cancelled, state.is_paused)
                 };
                 if cancelled {
                     self.pool.stop(id, Stop::Cancelled);
+                } else if paused {
+                    self.pool.pause(id);
                 }
             }
             Err(failed) => self.refuse(job, failed),
@@ -280,6 +336,7 @@ impl Jobs {
             self.finish(job, &ended);
             return;
         }
+        self.life.is_elsewhere(&job.card, ProcessState::Ready, "failed; tried again", "");
         let (jobs, job) = (Arc::clone(self), Arc::clone(job));
         self.host.run_after(pause, move || {
             if job.state.lock().answer.is_some() {
@@ -290,16 +347,23 @@ impl Jobs {
 
     /// Gives the answer, once.
     pub(crate) fn finish(&self, job: &Arc<Job>, ended: &Ended) {
-        let (answer, attempts) = {
+        let (answer, attempts, signal, lease) = {
             let mut state = job.state.lock();
             let Some(answer) = state.answer.take() else { return };
-            (answer, state.attempts)
+            (answer, state.attempts, state.signal, state.lease.take())
         };
         self.forget(job);
+        let own_address = self.own_address();
+        if let Some(lease) = lease {
+            self.reuse.settle(lease, &job.task, ended, ended.executed_by == own_address);
+        }
+        self.life.ended(&job.card, ended.exit(signal));
         let now = Instant::now();
         let code = ended.verdict.as_ref().err().map(|failed| &*failed.code);
         self.statistics.finished(now - job.arrived, ended.execution_seconds, code, now);
         let json = job.result_json(ended, attempts, now);
+        // Before the answer, so that whoever has it finds the task in the history soon, also when the node stops.
+        self.records.add(&job.card, ended, (&own_address, self.node.peer_id), attempts, now - job.arrived);
         answer.give(json, ended.files.bytes.clone());
         self.host.publish(
             "task.finished",
@@ -352,12 +416,7 @@ impl Jobs {
 
     /// Stops every job of that name that `peer` has submitted, or everybody's when that is nothing; how many there were.
     pub(crate) fn cancel_named(self: &Arc<Jobs>, task_id: &str, peer: Option<&str>) -> usize {
-        let ids: Vec<JobId> = {
-            let running = self.running.lock();
-            let ids = running.names.get(task_id).map(Vec::as_slice).unwrap_or_default();
-            let is_theirs = |id: &&JobId| peer.is_none() || running.submitting_peer(**id) == peer;
-            ids.iter().filter(is_theirs).copied().collect()
-        };
+        let ids = self.running.lock().named(task_id, peer);
         ids.into_iter().filter(|id| self.cancel(*id)).count()
     }
 
@@ -381,8 +440,12 @@ impl Jobs {
     /// When a peer has not answered long after the task's time is over, it is stuck.
     pub(crate) fn watch_remote(self: &Arc<Jobs>, job: &Arc<Job>, remote_id: &str) {
         let patience = job.deadline.saturating_duration_since(Instant::now()) + REMOTE_GRACE;
-        let (jobs, job, remote_id) = (Arc::clone(self), Arc::clone(job), remote_id.to_owned());
-        self.host.run_after(patience, move || {
+        // Its program and its arguments need not be kept for as long as it might have taken.
+        let (jobs, job, remote_id) = (Arc::clone(self), Arc::downgrade(job), remote_id.to_owned());
+        let (there, name) = (job.clone(), remote_id.clone());
+        let is_there = move || there.upgrade().is_some_and(|job| job.is_at(&name));
+        self.host.run_after_if(patience, is_there, move || {
+            let Some(job) = job.upgrade() else { return };
             let Some(placed) = job.leave(&remote_id) else { return };
             remote::cancel(&jobs, &placed, &remote_id);
             let mut ended = Ended::failed(outcome::TIMEOUT, "Task execution timeout", &jobs.own_address());
@@ -394,6 +457,9 @@ impl Jobs {
     fn forget(&self, job: &Job) {
         let mut running = self.running.lock();
         running.jobs.remove(&job.id);
+        if running.pids.get(&job.card.pid) == Some(&job.id) {
+            running.pids.remove(&job.card.pid);
+        }
         running.forget_name(job.id, &job.task.task_id);
     }
 }
@@ -401,6 +467,9 @@ impl Jobs {
 impl Running {
     fn add(&mut self, job: &Arc<Job>) {
         self.jobs.insert(job.id, Arc::clone(job));
+        if job.card.is_process() {
+            self.pids.insert(Arc::clone(&job.card.pid), job.id);
+        }
         self.names.entry(job.task.task_id.clone()).or_default().push(job.id);
     }
 
@@ -423,17 +492,35 @@ impl Running {
 
 impl Job {
     /// A task that has just arrived.
-    fn new(id: JobId, task: Task, answer: Answer) -> Job {
+    fn new(id: JobId, mut task: Task, pid: Arc<str>, answer: Answer) -> Job {
         let arrived = Instant::now();
         let deadline = arrived + task.timeout;
+        let card = Card::new(
+            pid,
+            (std::mem::take(&mut task.parent_pid), std::mem::take(&mut task.group_id)),
+            (&task.task_id, &task.function, task.runtime.name()),
+            task.requested_by().into(),
+            task.priority,
+            task.confidential,
+        );
         let state = JobState {
             answer: Some(answer),
             attempts: 0,
             whereabouts: Whereabouts::Nowhere,
             cancelled: false,
+            signal: None,
+            is_paused: false,
+            held_back: None,
+            is_admitted: false,
+            lease: None,
             unable: Vec::new(),
         };
-        Job { id, arrived, deadline, state: Mutex::new(state), task }
+        Job { id, card: Arc::new(card), arrived, deadline, state: Mutex::new(state), task }
+    }
+
+    /// Whether the attempt with that name is at a peer.
+    fn is_at(&self, remote_id: &str) -> bool {
+        matches!(&self.state.lock().whereabouts, Whereabouts::There { remote_id: current, .. } if current == remote_id)
     }
 
     /// The attempt with that name at a peer is over; nothing when it was over before.

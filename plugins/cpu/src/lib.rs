@@ -5,7 +5,10 @@
 //! | CPU_TASK | CPU_RESULT, when the task has ended in whatever way |
 //! | BATCH_TASK | BATCH_RESULT, when all its tasks have |
 //! | CANCEL_TASK | STATUS `CANCELLED` |
+//! | SIGNAL_TASK, SET_TASK_PRIORITY | STATUS `OK`, when it is done to the task wherever that is |
+//! | TASK_PROGRESS, from the peer that runs a task | STATUS `OK` |
 //! | SET_SCHEDULER | STATUS `OK` |
+//! | GET_SCHEDULER | SCHEDULER |
 //! | SANDBOX_IMAGES | SANDBOX_IMAGES |
 //! | SANDBOX_INSTALL | SANDBOX_INSTALLED, when the image can be used |
 //! | SANDBOX_REMOVE | STATUS `REMOVED` |
@@ -24,6 +27,13 @@ mod jobs;
 mod batch;
 mod placement;
 
+mod calls;
+mod life;
+
+mod outbox;
+mod records;
+mod reuse;
+
 mod images;
 mod install;
 mod modules;
@@ -33,35 +43,47 @@ mod pool;
 mod runtime;
 mod scheduler;
 
+mod lab;
+
 mod config;
 mod estimates;
 mod statistics;
 mod status;
 mod texts;
 
+#[cfg(test)]
+mod tests;
+
 use config::Config as Settings;
 use images::Images;
 use jobs::Jobs;
+use lab::Lab;
 use modules::Modules;
 use parking_lot::Mutex;
 use pool::{LaneReport, Links, Phase, Sizes};
+use potluck_sdk::message::cache::CACHE_RULES_TOPIC;
 use potluck_sdk::message::node::ADDRESS_TOPIC;
+use potluck_sdk::message::quota::RULES_TOPIC as QUOTA_RULES_TOPIC;
+use potluck_sdk::message::scheduler::DECISION_TOPIC;
 use potluck_sdk::message::tracker::{LOAD_TOPIC, Load, LoadReport, PEERS_TOPIC, PeerTable};
 use potluck_sdk::{
     Config, Health, Host, LeastCaller, Level, MessageInfo, Provider, ProviderError, ProviderInfo, Reply, Request,
     Status,
 };
 use runtime::{RuntimeKey, Runtimes};
-use scheduler::Algorithm;
 use serde_json::json;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tools::Tools;
 
+/// How long the node waits, when it stops, until what has ended is in the history.
+const LAST_WORDS_WITHIN: Duration = Duration::from_secs(2);
+
 /// The provider.
 struct Cpu {
     jobs: Arc<Jobs>,
+    lab: Lab,
     /// Taken when the provider stops.
     supervisor: Mutex<Option<JoinHandle<()>>>,
 }
@@ -74,7 +96,12 @@ impl Provider for Cpu {
             MessageInfo::new("CPU_TASK", LeastCaller::Member),
             MessageInfo::new("BATCH_TASK", LeastCaller::Member),
             MessageInfo::new("CANCEL_TASK", LeastCaller::Member),
+            MessageInfo::new("SIGNAL_TASK", LeastCaller::Member),
+            MessageInfo::new("SET_TASK_PRIORITY", LeastCaller::Member),
+            MessageInfo::new("TASK_PROGRESS", LeastCaller::Member),
             MessageInfo::new("SET_SCHEDULER", LeastCaller::Local),
+            MessageInfo::new("GET_SCHEDULER", LeastCaller::Task),
+            MessageInfo::new("COMPARE_SCHEDULERS", LeastCaller::Local),
             MessageInfo::new("SANDBOX_IMAGES", LeastCaller::Member),
             MessageInfo::new("SANDBOX_INSTALL", LeastCaller::Local),
             MessageInfo::new("SANDBOX_REMOVE", LeastCaller::Local),
@@ -86,7 +113,7 @@ impl Provider for Cpu {
         settings.check()?;
         let node = host.node();
         let sizes = sizes(&settings, node.cores);
-        let algorithm = settings.algorithm.parse::<Algorithm>().unwrap_or(Algorithm::Priority);
+        let algorithm = settings.first_algorithm().unwrap_or(scheduler::ALGORITHM_DEFAULT);
         let images = Arc::new(Images::new(&node.lib_dir, &node.data_dir, &settings));
         let tools = Arc::new(Tools::default());
         let modules = Modules::open(&node.data_dir.join("modules"), settings.modules_bytes_max).map_err(|error| {
@@ -96,6 +123,7 @@ impl Provider for Cpu {
         let runtimes = Runtimes::new(&settings, &node.lib_dir, modules.folder(), runtime_images, runtime_tools);
         let scratch = node.data_dir.join("scratch");
         let links = Links {
+            on_decision: Box::new(move |decision| host.publish(DECISION_TOPIC, decision)),
             on_load: Box::new(move |load, announce| host.publish(LOAD_TOPIC, &report(load, announce))),
             complain: Box::new(move |complaint| host.log(Level::Error, complaint)),
             prepare: Box::new(move |pool, key, runtime| {
@@ -112,8 +140,9 @@ impl Provider for Cpu {
         host.publish(LOAD_TOPIC, &report(pool.load(), false));
         host.subscribe(PEERS_TOPIC);
         host.subscribe(ADDRESS_TOPIC);
+        host.subscribe(CACHE_RULES_TOPIC);
         let jobs = Arc::new(Jobs::new(host, node, settings, pool, Arc::new(modules), images, tools));
-        Ok(Cpu { jobs, supervisor: Mutex::new(Some(supervisor)) })
+        Ok(Cpu { jobs, lab: Lab::default(), supervisor: Mutex::new(Some(supervisor)) })
     }
 
     fn handle(&self, request: Request<'_>, reply: Reply<'_>) {
@@ -121,6 +150,11 @@ impl Provider for Cpu {
             "CPU_TASK" => handler::cpu_task(&self.jobs, request, reply),
             "BATCH_TASK" => handler::batch_task(&self.jobs, request, reply),
             "CANCEL_TASK" => handler::cancel_task(&self.jobs, request, reply),
+            "SIGNAL_TASK" => handler::signal_task(&self.jobs, request, reply),
+            "SET_TASK_PRIORITY" => handler::set_task_priority(&self.jobs, request, reply),
+            "TASK_PROGRESS" => handler::task_progress(&self.jobs, request, reply),
+            "GET_SCHEDULER" => handler::get_scheduler(&self.jobs, reply),
+            "COMPARE_SCHEDULERS" => self.lab.compare(&self.jobs, request, reply),
             "SANDBOX_IMAGES" => handler::sandbox_images(&self.jobs, reply),
             "SANDBOX_INSTALL" => handler::sandbox_install(&self.jobs, request, reply),
             "SANDBOX_REMOVE" => handler::sandbox_remove(&self.jobs, request, reply),
@@ -129,20 +163,24 @@ impl Provider for Cpu {
     }
 
     fn event(&self, topic: &str, json: &str) {
-        if topic == ADDRESS_TOPIC {
-            match serde_json::from_str(json) {
+        let unreadable = |what: &str, error: serde_json::Error| {
+            self.jobs.host.log(Level::Warn, &format!("{what} cannot be read: {error}"));
+        };
+        match topic {
+            ADDRESS_TOPIC => match serde_json::from_str(json) {
                 Ok(address) => self.jobs.moved_to(&address),
-                Err(error) => {
-                    self.jobs.host.log(Level::Warn, &format!("the node's new address cannot be read: {error}"))
-                }
-            }
-            return;
-        }
-        if topic == PEERS_TOPIC {
-            match serde_json::from_str::<PeerTable>(json) {
+                Err(error) => unreadable("the node's new address", error),
+            },
+            PEERS_TOPIC => match serde_json::from_str::<PeerTable>(json) {
                 Ok(table) => self.jobs.placement.update(table, self.jobs.node.peer_id),
-                Err(error) => self.jobs.host.log(Level::Warn, &format!("a table of peers cannot be read: {error}")),
-            }
+                Err(error) => unreadable("a table of peers", error),
+            },
+            CACHE_RULES_TOPIC => match serde_json::from_str(json) {
+                Ok(rules) => self.jobs.reuse.rules_changed(&rules),
+                Err(error) => unreadable("the rules of the cache", error),
+            },
+            QUOTA_RULES_TOPIC => self.jobs.allowance.event(topic, json),
+            _ => {}
         }
     }
 
@@ -189,12 +227,16 @@ impl Provider for Cpu {
     }
 
     fn stop(&self) {
+        self.lab.stop();
         self.jobs.tools.stop();
         self.jobs.pool.drain(Duration::from_secs_f64(self.jobs.config.drain_seconds));
         self.jobs.abandon_all();
         if let Some(supervisor) = self.supervisor.lock().take() {
             let _ = supervisor.join();
         }
+        // All tasks have been answered: what is left is to be told of them.
+        self.jobs.life.drain(LAST_WORDS_WITHIN);
+        self.jobs.records.drain(LAST_WORDS_WITHIN);
     }
 }
 
@@ -216,6 +258,7 @@ fn sizes(settings: &Settings, cores: usize) -> Sizes {
         slots,
         spares: spares.max(1),
         processes_max,
+        suspended_max: settings.suspended_max,
         queue_tasks_max: settings.queue_tasks_max,
         queue_bytes_max: settings.queue_bytes_max,
         scratch_bytes_max: settings.scratch_limit_bytes,

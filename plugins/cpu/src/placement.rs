@@ -42,6 +42,8 @@ struct InFlight {
 pub(crate) struct Placed {
     /// `host:port` of the peer.
     pub address: String,
+    /// The peer, when the tracker has said which it is.
+    pub peer: Option<PeerId>,
     seconds: f64,
 }
 
@@ -108,7 +110,7 @@ impl Placement {
         }
         candidate.mine.tasks += 1;
         candidate.mine.seconds += estimate_seconds;
-        Some(Placed { address: candidate.entry.address(), seconds: estimate_seconds })
+        Some(Placed { address: candidate.entry.address(), peer: candidate.entry.peer_id, seconds: estimate_seconds })
     }
 
     /// A task that was settled goes to the same peer once more.

@@ -5,31 +5,44 @@
 //! worker's socket, and its result from the supervisor thread straight to whoever waits. Nobody is called while the lock
 //! is held: what is finished is collected in [`Effects`] and told afterwards.
 
+mod books;
+mod calls;
 mod channel;
+mod decisions;
 mod dispatch;
 mod lane;
+mod measure;
+mod outcome;
+mod preempt;
 mod process;
+mod reports;
 mod scratch;
 mod stop;
 mod supervisor;
+mod waiting;
+mod watch;
 mod worker;
 
+pub(crate) use calls::{Moved, TaskCalls};
+pub(crate) use decisions::Decision;
 pub(crate) use lane::{LaneReport, Phase, missing_protections};
+pub(crate) use outcome::{Failed, Files, Outcome};
 pub(crate) use stop::Stop;
 pub(crate) use supervisor::{Links, start};
 
 use crate::runtime::{RuntimeKey, Runtimes};
 use crate::scheduler::{Algorithm, Ticket};
 use crate::task::Limits;
+use calls::Called;
+use decisions::Budget;
 use lane::Lane;
+use measure::Measures;
 use parking_lot::{Condvar, Mutex};
-use potluck_sdk::message::RawValue;
-use potluck_sdk::message::cpu::outcome;
 use scratch::Remover;
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use supervisor::DecisionListener;
 use worker::Worker;
 
 /// Names an attempt.
@@ -42,6 +55,10 @@ pub(crate) type Done = Box<dyn FnOnce(Outcome) + Send>;
 
 /// One run of a task on this node.
 pub(crate) struct Attempt {
+    /// What decisions call it: its process.
+    pub name: Arc<str>,
+    /// Serves its system calls; a task of nobody's has none.
+    pub calls: Option<Arc<dyn TaskCalls>>,
     /// What must run it.
     pub runtime: RuntimeKey,
     /// Comes from somebody else than this machine's user, so it is run with protections or not at all.
@@ -66,66 +83,6 @@ pub(crate) struct Attempt {
     pub done: Done,
 }
 
-/// How an attempt ended.
-pub(crate) struct Outcome {
-    /// The result, or why there is none.
-    pub verdict: Result<Box<RawValue>, Failed>,
-    /// How long it ran; 0 when it did not.
-    pub seconds: f64,
-    /// What it printed.
-    pub stdout: String,
-    /// What it printed.
-    pub stderr: String,
-    /// Whether it was begun.
-    pub started: bool,
-    /// Whether it was observed to depend on its program and arguments alone.
-    pub deterministic: Option<bool>,
-    /// Files that it hands back.
-    pub files: Files,
-}
-
-/// Files that a task hands back: their names and lengths, and their bytes one behind the other.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Files {
-    pub list: Vec<(String, usize)>,
-    pub bytes: Vec<u8>,
-}
-
-impl Files {
-    fn lack_bytes(&self) -> bool {
-        self.bytes.is_empty() && self.list.iter().any(|(_, bytes)| *bytes > 0)
-    }
-}
-
-/// Why an attempt has no result.
-pub(crate) struct Failed {
-    /// One of the codes of a CPU_RESULT.
-    pub code: Cow<'static, str>,
-    /// One line.
-    pub error: String,
-    /// The exception's class.
-    pub error_type: Option<String>,
-    /// The traceback.
-    pub traceback: Option<String>,
-}
-
-impl Failed {
-    pub(crate) fn new(code: &'static str, error: impl Into<String>) -> Failed {
-        Failed { code: Cow::Borrowed(code), error: error.into(), error_type: None, traceback: None }
-    }
-}
-
-impl Outcome {
-    fn not_run(failed: Failed) -> Outcome {
-        Outcome { started: false, ..Outcome::stopped(failed, 0.0, (String::new(), String::new())) }
-    }
-
-    fn stopped(failed: Failed, seconds: f64, (stdout, stderr): (String, String)) -> Outcome {
-        let files = Files::default();
-        Outcome { verdict: Err(failed), seconds, stdout, stderr, started: true, deterministic: None, files }
-    }
-}
-
 /// Sizes of the pool.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sizes {
@@ -135,6 +92,8 @@ pub(crate) struct Sizes {
     pub spares: usize,
     /// Processes of such a runtime together.
     pub processes_max: usize,
+    /// Attempts that may have begun without having a slot.
+    pub suspended_max: usize,
     /// Attempts that may wait.
     pub queue_tasks_max: usize,
     /// Bytes that may wait.
@@ -175,6 +134,7 @@ pub(crate) struct Counts {
 pub(crate) struct Pool {
     state: Mutex<State>,
     waker: mio::Waker,
+    on_decision: DecisionListener,
     /// Signalled whenever attempts end while the pool stops.
     drained: Condvar,
 }
@@ -184,13 +144,23 @@ struct State {
     runtimes: Runtimes,
     algorithm: Algorithm,
     lanes: BTreeMap<RuntimeKey, Lane>,
-    /// Attempts that wait, over all lanes.
+    /// Attempts that wait for a slot, over all lanes.
     queued: usize,
+    /// Attempts that are paused and have not begun, and their bytes.
+    parked: (usize, usize),
     attempts: HashMap<AttemptId, Entry>,
     /// By deadline, to find the next one.
     deadlines: BTreeSet<(Instant, AttemptId)>,
     workers: BTreeMap<WorkerId, Worker>,
     next_attempt: AttemptId,
+    /// Number of the next one that comes to the queue.
+    next_sequence: u64,
+    /// When the pool was started: tickets count from then.
+    epoch: Instant,
+    measures: Measures,
+    budget: Budget,
+    /// Who has just lost its slot to the next one that gets one, and why.
+    gave_way: Option<(String, String)>,
     queued_bytes: usize,
     /// Expected seconds of what waits; set to 0 whenever nothing does, so that rounding errors cannot add up.
     queued_seconds: f64,
@@ -214,22 +184,62 @@ struct Entry {
     place: Place,
     /// Workers that ended when it was their next order, and before they began it.
     unbegun: u32,
+    arrived: Instant,
+    /// When it began, for one that has lost its slot since.
+    first_run: Option<Instant>,
+    /// How often it has lost its slot.
+    switches: u32,
+    is_paused: bool,
+    /// What it waits for, beside a slot.
+    waits_for: Option<String>,
+    /// How often it was told where it is, and whether it was told that it runs.
+    moves: u64,
+    is_told: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
+    /// It waits for a slot, and has not begun.
     Queued,
+    /// It has not begun and is paused.
+    Parked,
+    /// It is on its way to a worker, or runs there in a slot.
     Sent(WorkerId),
+    /// It has begun and waits for a slot.
+    Begun(WorkerId),
+    /// It has begun and waits for something else, or is paused.
+    Out(WorkerId),
+}
+
+impl Place {
+    fn worker(self) -> Option<WorkerId> {
+        match self {
+            Place::Queued | Place::Parked => None,
+            Place::Sent(worker) | Place::Begun(worker) | Place::Out(worker) => Some(worker),
+        }
+    }
 }
 
 /// What must happen once the lock is released.
 #[derive(Default)]
 struct Effects {
     finished: Vec<(Done, Outcome)>,
+    called: Vec<Called>,
+    moved: Vec<(Arc<dyn TaskCalls>, u64, Moved)>,
+    decisions: Vec<Decision>,
 }
 
 impl Effects {
-    fn happen(self) {
+    fn happen(self, pool: &Pool) {
+        for decision in &self.decisions {
+            (pool.on_decision)(decision);
+        }
+        for (calls, number, place) in self.moved {
+            calls.moved(number, place);
+        }
+        for Called { calls, attempt, number, message } in self.called {
+            calls.call(attempt, number, message);
+        }
         for (done, outcome) in self.finished {
             done(outcome);
         }
@@ -239,47 +249,82 @@ impl Effects {
 impl Pool {
     /// Takes in an attempt, or says why not; then `done` is not called.
     pub(crate) fn submit(&self, attempt: Attempt) -> Result<AttemptId, Failed> {
-        let now = Instant::now();
         let mut state = self.state.lock();
-        if let Some(failed) = state.refusal(&attempt, now) {
-            return Err(failed);
-        }
-        let id = state.next_attempt;
-        state.next_attempt += 1;
-        state.counts.submitted += 1;
-        let ticket = Ticket { priority: attempt.priority, sequence: id };
+        // With the lock, so that what happens later has a later time.
+        let now = Instant::now();
         let deadline = attempt.deadline;
-        let announced = !attempt.confidential;
-        state.attempts.insert(id, Entry { attempt, ticket, place: Place::Queued, unbegun: 0 });
-        state.deadlines.insert((deadline, id));
-        state.enqueue(id);
-        state.touch(announced, now);
+        let id = state.take_in(attempt, now)?;
         let mut effects = Effects::default();
         state.dispatch(now, &mut effects);
         // The supervisor must know of the deadline, and of workers that are missing; while it is awake anyway, it will see.
         let wake = state.has_chores() || state.awake_until.is_none_or(|until| until > deadline);
         drop(state);
-        effects.happen();
+        effects.happen(self);
         if wake {
             let _ = self.waker.wake();
         }
         Ok(id)
     }
 
+    /// Takes in attempts that come at the same instant: they are chosen from together.
+    pub(crate) fn submit_all(&self, attempts: Vec<Attempt>) -> Vec<Result<AttemptId, Failed>> {
+        let taken = self.act(|state, now, _| attempts.into_iter().map(|attempt| state.take_in(attempt, now)).collect());
+        // For their deadlines.
+        let _ = self.waker.wake();
+        taken
+    }
+
     /// Stops an attempt, queued or running; it is told at once. False when it has ended already.
     pub(crate) fn stop(&self, id: AttemptId, reason: Stop) -> bool {
+        self.act(|state, now, effects| state.stop(id, reason, now, effects))
+    }
+
+    /// Changes something, lets what follows from that happen, and wakes the supervisor when it has something to do.
+    fn act<R>(&self, change: impl FnOnce(&mut State, Instant, &mut Effects) -> R) -> R {
         let mut effects = Effects::default();
-        let now = Instant::now();
         let mut state = self.state.lock();
-        let stopped = state.stop(id, reason, now, &mut effects);
+        let now = Instant::now();
+        let result = change(&mut state, now, &mut effects);
         state.dispatch(now, &mut effects);
         let wake = state.has_chores();
         drop(state);
-        effects.happen();
+        effects.happen(self);
         if wake {
             let _ = self.waker.wake();
         }
-        stopped
+        result
+    }
+
+    /// Answers a system call; nothing happens when the attempt is over, or has no such call.
+    pub(crate) fn answer(&self, id: AttemptId, number: u64, json: &str) {
+        self.act(|state, now, effects| {
+            state.answer(id, number, json, now);
+            state.dispatch(now, effects);
+            if state.attempts.get(&id).is_some_and(|entry| matches!(entry.place, Place::Begun(_))) {
+                state.tell(id, effects);
+            }
+        });
+    }
+
+    /// An attempt waits for the answer to a call, and leaves its slot meanwhile; nothing happens when the answer has been
+    /// given already. `what` says what it waits for.
+    pub(crate) fn wait_begins(&self, id: AttemptId, number: u64, what: String) {
+        self.act(|state, now, effects| state.wait_begins(id, number, what, now, effects));
+    }
+
+    /// Stops an attempt wherever it is until it is resumed. False when it is over.
+    pub(crate) fn pause(&self, id: AttemptId) -> bool {
+        self.act(|state, now, effects| state.pause(id, now, effects))
+    }
+
+    /// Lets an attempt go on that was paused. False when it is over.
+    pub(crate) fn resume(&self, id: AttemptId) -> bool {
+        self.act(|state, now, effects| state.resume(id, now, effects))
+    }
+
+    /// Changes the priority of an attempt. False when it is over.
+    pub(crate) fn set_priority(&self, id: AttemptId, priority: i64) -> bool {
+        self.act(|state, _, _| state.set_priority(id, priority))
     }
 
     /// How busy the pool is.
@@ -287,13 +332,16 @@ impl Pool {
         self.state.lock().load(Instant::now())
     }
 
-    /// Switches the order of the queue.
+    /// Switches the order of the queue: all that wait are sorted anew, those that have begun too.
     pub(crate) fn set_algorithm(&self, algorithm: Algorithm) {
-        let mut state = self.state.lock();
-        state.algorithm = algorithm;
-        for lane in state.lanes.values_mut() {
-            lane.queue.set_algorithm(algorithm);
-        }
+        self.act(|state, now, _| {
+            state.algorithm = algorithm;
+            state.measures.chosen(algorithm, now);
+            for lane in state.lanes.values_mut() {
+                lane.queue.set_algorithm(algorithm);
+                lane.begun.set_algorithm(algorithm);
+            }
+        });
     }
 
     /// The order of the queue.
@@ -346,7 +394,7 @@ impl Pool {
             Err(reason) => state.give_up(key, reason, now, &mut effects),
         }
         drop(state);
-        effects.happen();
+        effects.happen(self);
         let _ = self.waker.wake();
     }
 
@@ -372,7 +420,7 @@ impl Pool {
         }
         state.dispatch(now, &mut effects);
         drop(state);
-        effects.happen();
+        effects.happen(self);
         let _ = self.waker.wake();
     }
 
@@ -382,12 +430,15 @@ impl Pool {
         let mut effects = Effects::default();
         let mut state = self.state.lock();
         state.stopping = true;
-        let waiting: Vec<AttemptId> = state.lanes.values().flat_map(|lane| lane.queue.iter()).copied().collect();
+        // What is paused would not end by itself.
+        let waits = |entry: &Entry| entry.is_paused || matches!(entry.place, Place::Queued | Place::Parked);
+        let waiting: Vec<AttemptId> =
+            state.attempts.iter().filter(|(_, entry)| waits(entry)).map(|(id, _)| *id).collect();
         for id in waiting {
             state.stop(id, Stop::NodeStopping, now, &mut effects);
         }
         drop(state);
-        effects.happen();
+        effects.happen(self);
         let mut state = self.state.lock();
         while !state.attempts.is_empty() {
             if self.drained.wait_until(&mut state, now + patience).timed_out() {
@@ -403,135 +454,7 @@ impl Pool {
             worker.kill();
         }
         drop(state);
-        effects.happen();
+        effects.happen(self);
         let _ = self.waker.wake();
-    }
-}
-
-impl State {
-    fn refusal(&mut self, attempt: &Attempt, now: Instant) -> Option<Failed> {
-        if self.stopping {
-            return Some(stop::failure(Stop::NodeStopping, attempt));
-        }
-        if let Some(lane) = self.lanes.get_mut(&attempt.runtime) {
-            if let Phase::Unavailable(reason, since) = &lane.phase {
-                // Something may have been repaired meanwhile; the next attempt finds out.
-                if now - *since < supervisor::RETRY_START_AFTER {
-                    return Some(Failed::new(outcome::RUNTIME_UNAVAILABLE, reason.clone()));
-                }
-                lane.phase = Phase::Asleep;
-            }
-            if attempt.others_work && !lane.protections.is_empty() {
-                // Otherwise the first worker tells, and `dispatch` decides.
-                if let Some(failed) = self.unprotected(&attempt.runtime) {
-                    return Some(failed);
-                }
-            }
-        }
-        let Sizes { queue_tasks_max, queue_bytes_max, .. } = self.sizes;
-        if self.queued >= queue_tasks_max || self.queued_bytes + attempt.body.len() > queue_bytes_max {
-            let text = format!(
-                "{} tasks with {} bytes wait on this node, as many as it takes (queue_tasks_max {queue_tasks_max}, queue_bytes_max {queue_bytes_max}); try again later",
-                self.queued, self.queued_bytes
-            );
-            return Some(Failed::new(outcome::QUEUE_FULL, text));
-        }
-        None
-    }
-
-    fn enqueue(&mut self, id: AttemptId) {
-        let Some(entry) = self.attempts.get_mut(&id) else { return };
-        entry.place = Place::Queued;
-        self.queued_bytes += entry.attempt.body.len();
-        self.queued_seconds += entry.attempt.estimate_seconds;
-        let (ticket, key) = (entry.ticket, entry.attempt.runtime.clone());
-        self.queued += 1;
-        self.wake_lane(&key).queue.push(ticket, id);
-    }
-
-    /// The lane of a runtime, which is made ready if nobody has needed it before.
-    fn wake_lane(&mut self, key: &RuntimeKey) -> &mut Lane {
-        let (runtimes, algorithm) = (&self.runtimes, self.algorithm);
-        let lane = self.lanes.entry(key.clone()).or_insert_with(|| Lane::new(runtimes.get(key), algorithm));
-        if lane.phase == Phase::Asleep {
-            lane.phase = Phase::Preparing;
-            self.unprepared.push(key.clone());
-        }
-        lane
-    }
-
-    /// Whether the supervisor has something to do beside listening.
-    fn has_chores(&self) -> bool {
-        !self.unprepared.is_empty()
-            || self.lanes.values().any(|lane| lane.spawns_wanted > 0)
-            || self.workers.values().any(Worker::is_room_missed)
-    }
-
-    /// Why a runtime does not take work of others; nothing when it does.
-    fn unprotected(&self, key: &RuntimeKey) -> Option<Failed> {
-        if self.sizes.others_unprotected {
-            return None;
-        }
-        let missing = missing_protections(&self.lanes.get(key)?.protections)?;
-        let text = format!(
-            "this node takes no work of others in the runtime {}: its workers lack {missing}; `potluck doctor` there tells why, and `remote_unprotected = true` in its [plugins.cpu] takes it nevertheless",
-            key.name()
-        );
-        Some(Failed::new(outcome::RUNTIME_UNAVAILABLE, text))
-    }
-
-    fn dequeue(&mut self, id: AttemptId) {
-        let Some(entry) = self.attempts.get(&id) else { return };
-        let lane = self.lanes.get_mut(&entry.attempt.runtime);
-        if lane.is_some_and(|lane| lane.queue.remove(entry.ticket).is_some()) {
-            self.queued -= 1;
-            self.queued_bytes -= entry.attempt.body.len();
-            self.queued_seconds -= entry.attempt.estimate_seconds;
-        }
-        if self.queued == 0 {
-            self.queued_seconds = 0.0;
-        }
-    }
-
-    /// Something happened: the supervisor stays awake for a while, and the load is told.
-    fn touch(&mut self, announced: bool, now: Instant) {
-        self.last_activity = now;
-        self.load_changed = true;
-        self.load_announced |= announced;
-    }
-
-    fn load(&self, now: Instant) -> PoolLoad {
-        let mut running = 0;
-        let mut backlog_seconds = self.queued_seconds.max(0.0);
-        for worker in self.workers.values().filter(|worker| !worker.doomed) {
-            let mut head = true;
-            for sent in &worker.sent {
-                let Some(entry) = sent.attempt.and_then(|id| self.attempts.get(&id)) else { continue };
-                let estimate = entry.attempt.estimate_seconds;
-                let ran = if head { (now - sent.head_since).as_secs_f64() } else { 0.0 };
-                // What has run longer than expected is expected to need as long again.
-                backlog_seconds += if ran < estimate { estimate - ran } else { ran };
-                running += 1;
-                head = false;
-            }
-        }
-        // Those sent ahead wait as well, only elsewhere.
-        let ahead = running - self.busy().min(running);
-        PoolLoad { slots: self.sizes.slots, running: running - ahead, queued: self.queued + ahead, backlog_seconds }
-    }
-
-    fn busy(&self) -> usize {
-        self.workers.values().filter(|worker| !worker.doomed && !worker.sent.is_empty()).count()
-    }
-
-    /// Ends an attempt: it is nowhere any more, and `done` will be told.
-    fn finish(&mut self, id: AttemptId, outcome: Outcome, now: Instant, effects: &mut Effects) {
-        let Some(entry) = self.attempts.remove(&id) else { return };
-        self.deadlines.remove(&(entry.attempt.deadline, id));
-        if outcome.started {
-            self.counts.executed += 1;
-        }
-        self.touch(!entry.attempt.confidential, now);
-        effects.finished.push((entry.attempt.done, outcome));
     }
 }

@@ -6,7 +6,7 @@ use crate::images;
 use crate::modules::{self, Module};
 use crate::runtime::RuntimeKey;
 use potluck_sdk::message::RawValue;
-use potluck_sdk::message::cpu::{CpuTask, outcome};
+use potluck_sdk::message::cpu::{CachePolicy, CpuTask, outcome};
 use potluck_sdk::{Caller, ProviderError};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -21,6 +21,8 @@ const RUNTIME_CHARACTERS_MAX: usize = 32;
 const FUNCTION_BYTES_MAX: usize = 1024;
 /// Most retries that a task may ask for.
 const RETRIES_MAX: i64 = 1000;
+/// Longest name of a process or group that another provider gives, in bytes.
+const PROCESS_BYTES_MAX: usize = 128;
 
 /// A task that can be run, here or elsewhere.
 #[derive(Debug)]
@@ -65,6 +67,16 @@ pub(crate) struct Task {
     pub for_task: bool,
     /// Whose interpreters it may use: only a submitter's own tasks meet in one.
     pub submitter: Arc<str>,
+    /// The submitter, whatever the task is like.
+    pub owner: Arc<str>,
+    /// Whether the result of an earlier run will do.
+    pub cache: CachePolicy,
+    /// The process that it is to be; empty when that is this provider's to say.
+    pub pid: Arc<str>,
+    /// The process that has made it; empty when none has.
+    pub parent_pid: Box<str>,
+    /// The group of its process; empty when there is none.
+    pub group_id: Box<str>,
 }
 
 /// What a task may use.
@@ -97,7 +109,20 @@ pub(crate) fn next_number() -> u64 {
 impl Task {
     /// Checks what a message asks for.
     pub(crate) fn read(
+        message: CpuTask<'_>,
+        caller: Caller<'_>,
+        own_id: &str,
+        config: &Config,
+        estimates: &Estimates,
+    ) -> Result<Task, InvalidTask> {
+        Task::read_child(message, None, caller, own_id, config, estimates)
+    }
+
+    /// Checks what a message asks for that `parent` has begun, if it is a task that has. It belongs to the parent's
+    /// submitter, and has no right that the parent has not.
+    pub(crate) fn read_child(
         mut message: CpuTask<'_>,
+        parent: Option<&Task>,
         caller: Caller<'_>,
         own_id: &str,
         config: &Config,
@@ -107,10 +132,35 @@ impl Task {
             Some(task_id) if !task_id.is_empty() => task_id.into_owned(),
             _ => format!("task-{}", next_number()),
         };
+        if let Some(parent) = parent {
+            parent.lend_runtime(&mut message);
+        }
         let asked = message.runtime.as_deref().filter(|runtime| !runtime.is_empty()).unwrap_or("python");
         let runtime: String = asked.chars().take(RUNTIME_CHARACTERS_MAX).collect();
-        let check = Check { message, caller, own_id, config, estimates };
+        let check = Check { message, parent, caller, own_id, config, estimates };
         check.run(&task_id).map_err(|(code, text)| InvalidTask { task_id: cut(&task_id), runtime, code, text })
+    }
+
+    /// A child that asks for no runtime gets its parent's, as far as the child is a program.
+    fn lend_runtime(&self, message: &mut CpuTask<'_>) {
+        if message.runtime.as_deref().is_some_and(|runtime| !runtime.is_empty()) {
+            return;
+        }
+        match &self.runtime {
+            RuntimeKey::Python { .. } => {}
+            RuntimeKey::Sandbox(image) => {
+                message.runtime = Some(Cow::Borrowed("sandbox"));
+                if message.image.as_deref().is_none_or(str::is_empty) {
+                    message.image = Some(Cow::Owned(image.to_string()));
+                }
+            }
+            RuntimeKey::Wasm => message.runtime = Some(Cow::Borrowed("sandbox")),
+        }
+    }
+
+    /// Who it works for: `local`, or the id of a peer.
+    pub(crate) fn requested_by(&self) -> &str {
+        self.peer.as_deref().unwrap_or("local")
     }
 
     /// What the task is expected to need, in seconds.
@@ -121,6 +171,8 @@ impl Task {
 
 struct Check<'a> {
     message: CpuTask<'a>,
+    /// The task that has begun it.
+    parent: Option<&'a Task>,
     caller: Caller<'a>,
     own_id: &'a str,
     config: &'a Config,
@@ -132,7 +184,23 @@ type Refusal = (&'static str, String);
 impl Check<'_> {
     fn run(self, task_id: &str) -> Result<Task, Refusal> {
         let invalid = |text: &str| (outcome::INVALID_TASK, text.to_owned());
-        let Check { message, caller, own_id, config, estimates } = self;
+        let Check { message, parent, caller, own_id, config, estimates } = self;
+        // What only providers of this node may say is not even read otherwise.
+        let is_told = matches!(caller, Caller::Plugin(_)) && parent.is_none();
+        let (pid, parent_pid) = (told(is_told, &message.pid), told(is_told, &message.parent_pid));
+        let (group_id, requested_by) = (told(is_told, &message.group_id), told(is_told, &message.requested_by));
+        if [pid, parent_pid, group_id, requested_by]
+            .into_iter()
+            .any(|name| name.len() > PROCESS_BYTES_MAX || name.chars().any(char::is_control))
+        {
+            return Err(invalid("names of processes and groups have at most 128 bytes, and no control characters"));
+        }
+        // Another provider hands on what another node has asked it for.
+        let caller = match requested_by {
+            "" => caller,
+            peer if peer == own_id => caller,
+            peer => Caller::Member(peer),
+        };
         if task_id.len() > TASK_ID_BYTES_MAX {
             return Err(invalid("`task_id` may have at most 256 bytes"));
         }
@@ -155,14 +223,27 @@ impl Check<'_> {
             Some(_) => return Err(invalid("`args` must be an array of positional arguments, such as [5]")),
         };
         let source_peer = message.source_peer.filter(|source| !source.is_empty()).map(|source| cut(&source));
-        let others_work =
-            source_peer.is_some() || !matches!(caller, Caller::Local | Caller::Web(_) | Caller::Plugin(_));
+        let others_work = match parent {
+            Some(parent) => parent.others_work,
+            None => source_peer.is_some() || !matches!(caller, Caller::Local | Caller::Web(_) | Caller::Plugin(_)),
+        };
         let peer = match caller {
+            _ if parent.is_some() => parent.and_then(|parent| parent.peer.as_deref()),
             Caller::Member(peer_id) => Some(peer_id),
             Caller::Task(peer_id) if peer_id != own_id => Some(peer_id),
             _ => None,
         };
         let runtime = choose_runtime(message.runtime.as_deref(), message.image.as_deref(), others_work, config)?;
+        let runtime = match (parent.map(|parent| &parent.runtime), runtime) {
+            // Whoever sandboxes a program does not trust it, nor what it begins.
+            (Some(RuntimeKey::Sandbox(_) | RuntimeKey::Wasm), RuntimeKey::Python { .. }) => {
+                return Err(invalid("what runs in the sandbox may begin tasks for \"sandbox\" and \"wasm\" only"));
+            }
+            (Some(RuntimeKey::Python { trusted: false }), RuntimeKey::Python { .. }) => {
+                RuntimeKey::Python { trusted: false }
+            }
+            (_, runtime) => runtime,
+        };
         let module_named = message.module_sha256.filter(|sha256| !sha256.is_empty()).map(|sha256| sha256.into_owned());
         if module_named.is_some() && !is_guest {
             return Err(invalid("`module_sha256` goes with the runtime \"wasm\""));
@@ -198,17 +279,21 @@ impl Check<'_> {
             output_bytes: at_most("output_limit_bytes", message.output_limit_bytes, config.output_limit_bytes)?,
         };
         let estimated_time = positive("estimated_time", message.estimated_time.filter(|seconds| *seconds != 0.0))?;
-        let confidential = message.confidential.unwrap_or(false);
+        let confidential = message.confidential.unwrap_or(false) || parent.is_some_and(|parent| parent.confidential);
         let isolated = message.isolated.unwrap_or(false);
         // A source is a claim; it can only keep submitters further apart.
-        let submitter = format!(
-            "{}:{}:{}:{}:{}",
-            caller.word(),
-            caller.id(),
-            source_peer.as_deref().unwrap_or_default(),
-            if confidential { "confidential" } else { "" },
-            if isolated { next_number() } else { 0 },
-        );
+        let owner: Arc<str> = match parent {
+            Some(parent) => Arc::clone(&parent.owner),
+            None => {
+                let source = source_peer.as_deref().unwrap_or_default();
+                format!("{}:{}:{source}", caller.word(), caller.id()).into()
+            }
+        };
+        let submitter = match (confidential, isolated) {
+            (false, false) => Arc::clone(&owner),
+            (true, false) => format!("confidential:{owner}").into(),
+            (_, true) => format!("isolated:{}:{owner}", next_number()).into(),
+        };
         let owned = |text: &str| {
             RawValue::from_string(text.to_owned())
                 .map_err(|error| (ProviderError::INVALID_MESSAGE, format!("Invalid message format: {error}")))
@@ -225,8 +310,11 @@ impl Check<'_> {
             args: owned(args)?,
             confidential,
             // What comes from another node was placed there.
-            forwarded: source_peer.is_some() || peer.is_some(),
-            for_task: matches!(caller, Caller::Task(_)),
+            forwarded: match parent {
+                Some(parent) => parent.forwarded,
+                None => source_peer.is_some() || peer.is_some(),
+            },
+            for_task: parent.map_or(matches!(caller, Caller::Task(_)), |parent| parent.for_task),
             peer: peer.map(Into::into),
             priority: message.priority.unwrap_or(0),
             max_retries: max_retries as u32,
@@ -234,9 +322,19 @@ impl Check<'_> {
             estimated_time,
             limits,
             isolated,
-            submitter: submitter.into(),
+            submitter,
+            owner,
+            cache: message.cache.unwrap_or_default(),
+            pid: pid.into(),
+            parent_pid: parent_pid.into(),
+            group_id: group_id.into(),
         })
     }
+}
+
+/// What only some may say.
+fn told<'a>(is_told: bool, said: &'a Option<Cow<'_, str>>) -> &'a str {
+    said.as_deref().filter(|_| is_told).unwrap_or_default()
 }
 
 /// What must run a task, by what it asks for and what the node's owner wants.

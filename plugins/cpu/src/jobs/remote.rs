@@ -1,18 +1,20 @@
 //! Tasks that run on another peer.
 
 use super::{Jobs, UNREACHABLE_MAX};
-use crate::job::{Ended, Job, Whereabouts};
+use crate::job::{Ended, Job, JobId, Whereabouts};
 use crate::placement::Placed;
 use crate::pool::{Failed, Files};
 use crate::runtime::RuntimeKey;
 use crate::task::next_number;
 use crate::texts;
-use potluck_sdk::message::cpu::{CancelTask, CpuResult, CpuTask, outcome};
+use potluck_sdk::message::cpu::{CachePolicy, CancelTask, CpuResult, CpuTask, outcome};
+use potluck_sdk::message::process::{ProcessState, Signal};
 use potluck_sdk::message::to_json;
 use potluck_sdk::{ProviderError, Response};
 use potluck_worker_protocol::{is_file_name, may_come_back};
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// Sends an attempt to a peer. A guest goes by its name first: the peer may have it from an earlier task.
@@ -24,7 +26,7 @@ fn send_with(jobs: &Arc<Jobs>, job: &Arc<Job>, placed: Placed, unreachable: u32,
     let task = &job.task;
     let address = placed.address.clone();
     // The submitter's name for the task may be somebody else's there.
-    let remote_id = format!("{}-{}", jobs.node.peer_id.short(), next_number());
+    let remote_id = format!("{}-{}-{}", jobs.node.peer_id.short(), job.id, next_number());
     let message = CpuTask {
         task_id: Some(Cow::Borrowed(&remote_id)),
         runtime: Some(Cow::Borrowed(task.runtime.name())),
@@ -36,7 +38,7 @@ fn send_with(jobs: &Arc<Jobs>, job: &Arc<Job>, placed: Placed, unreachable: u32,
         program: task.module.is_none().then_some(&task.program),
         function: Some(Cow::Borrowed(&task.function)),
         args: Some(&task.args),
-        priority: Some(task.priority),
+        priority: Some(job.card.priority.load(Ordering::Relaxed)),
         timeout: Some(job.deadline.saturating_duration_since(Instant::now()).as_secs_f64().max(0.001)),
         source_peer: Some(Cow::Owned(jobs.own_address())),
         estimated_time: task.estimated_time,
@@ -46,6 +48,7 @@ fn send_with(jobs: &Arc<Jobs>, job: &Arc<Job>, placed: Placed, unreachable: u32,
         output_limit_bytes: (task.limits.output_bytes != jobs.config.output_limit_bytes)
             .then_some(task.limits.output_bytes),
         isolated: task.isolated.then_some(true),
+        cache: (task.cache != CachePolicy::Auto).then_some(task.cache),
         ..CpuTask::default()
     };
     let json = addressed(&address, &to_json(&message), task.for_task);
@@ -59,11 +62,18 @@ fn send_with(jobs: &Arc<Jobs>, job: &Arc<Job>, placed: Placed, unreachable: u32,
         state.whereabouts = Whereabouts::There { placed, remote_id: remote_id.clone() };
     }
     jobs.statistics.forwarded();
+    jobs.life.is_elsewhere(&job.card, ProcessState::Running, "", &address);
     jobs.watch_remote(job, &remote_id);
     let (jobs, job) = (Arc::clone(jobs), Arc::clone(job));
     let host = jobs.host;
     let sent_guest = !guest.is_empty();
+    let (sent, sent_as) = (Arc::clone(&job), remote_id.clone());
+    let later = Arc::clone(&jobs);
     host.call_with(&json, &guest, move |answer| answered(&jobs, &job, &remote_id, answer, unreachable, sent_guest));
+    // Whoever has paused it meanwhile may have told the peer before the peer knew of it.
+    if sent.state.lock().is_paused {
+        later.signal_there(&address, &sent_as, Signal::Pause);
+    }
 }
 
 fn answered(
@@ -93,6 +103,7 @@ fn answered(
         return;
     }
     let mut ended = Ended::failed("", "", &placed.address);
+    ended.peer = placed.peer;
     ended.verdict = Err(Failed { code: error.code, error: error.message, error_type: None, traceback: None });
     jobs.ended(job, ended, true);
 }
@@ -146,9 +157,15 @@ fn finished(
         stdout: texts::printed(result.stdout.clone()),
         stderr: texts::printed(result.stderr.clone()),
         executed_by: placed.address.clone(),
+        peer: placed.peer,
         runtime: Some(result.runtime.chars().take(16).collect()),
         deterministic: result.deterministic,
         files: files(result, attachment),
+        cpu_seconds: None,
+        peak_memory_bytes: None,
+        context_switches: 0,
+        // What the peer has not run is no run of this node's either.
+        cached: result.cached,
     };
     jobs.ended(job, ended, result.attempts > 0);
 }
@@ -176,6 +193,7 @@ fn is_refusal(code: &str) -> bool {
         outcome::QUEUE_FULL,
         outcome::RUNTIME_UNAVAILABLE,
         outcome::MODULE_UNKNOWN,
+        outcome::QUOTA_EXCEEDED,
         // What is too much for that node need not be too much for this one, which has accepted it.
         outcome::INVALID_TASK,
     ]
@@ -190,8 +208,13 @@ pub(super) fn cancel(jobs: &Arc<Jobs>, placed: &Placed, remote_id: &str) {
     jobs.host.call_with(&addressed(&placed.address, &message, false), b"", drop);
 }
 
+/// The job that is behind a name which [`send`] has made.
+pub(super) fn job_id(remote_id: &str) -> Option<JobId> {
+    remote_id.rsplit('-').nth(1)?.parse().ok()
+}
+
 /// A message for another node; it says so when a task stands behind it.
-fn addressed(address: &str, json: &str, for_task: bool) -> String {
+pub(super) fn addressed(address: &str, json: &str, for_task: bool) -> String {
     let to = serde_json::to_string(address).unwrap_or_default();
     let behalf = if for_task { "\"behalf\":\"task\"," } else { "" };
     format!("{{\"to\":{to},{behalf}{}", json.get(1..).unwrap_or_default())

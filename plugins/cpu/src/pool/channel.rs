@@ -6,12 +6,16 @@ use crate::texts;
 use mio::net::UnixStream;
 use potluck_sdk::message::RawValue;
 use potluck_sdk::message::cpu::outcome;
-use potluck_worker_protocol::{FrameReader, RESULT_BYTES_MAX, Ready, Report, is_file_name, may_come_back};
+use potluck_worker_protocol::{
+    CALL_BYTES_MAX, Call, FrameReader, RESULT_BYTES_MAX, Ready, Report, is_file_name, may_come_back,
+};
 use std::sync::Arc;
 
 /// What is read from a worker at a time: a report for each order that can be on its way, and not too much.
 const SAID_MAX: usize = 64;
 const SAID_BYTES_MAX: usize = 32 << 20;
+/// How the frame of a call begins. A report has a slot too, so what is inside would not tell them apart.
+const CALL_BEGINS: &[u8] = b"{\"call\":";
 
 /// The receiving end of a worker's socket; only this thread reads.
 pub(super) struct Channel {
@@ -25,7 +29,15 @@ pub(super) struct Channel {
 /// What a worker has said.
 pub(super) enum Said {
     Ready(Ready),
-    Skipped { slot: usize },
+    Skipped {
+        slot: usize,
+    },
+    /// The task sends a message.
+    Call {
+        slot: usize,
+        number: u64,
+        message: Box<RawValue>,
+    },
     Done(Done),
 }
 
@@ -121,6 +133,11 @@ fn read(frame: &[u8], ready: bool, unfinished: Option<Done>) -> Option<Said> {
     if !ready {
         return serde_json::from_slice::<Ready>(frame).ok().map(Said::Ready);
     }
+    if frame.starts_with(CALL_BEGINS) {
+        let Call { call, slot, message } = serde_json::from_slice(frame).ok()?;
+        let is_short = message.get().len() <= CALL_BYTES_MAX;
+        return is_short.then(|| Said::Call { slot, number: call, message: message.to_owned() });
+    }
     let report: Report = serde_json::from_slice(frame).ok()?;
     let slot = report.slot;
     if report.skipped || report.stopped {
@@ -140,13 +157,12 @@ fn read(frame: &[u8], ready: bool, unfinished: Option<Done>) -> Option<Said> {
         (None, None) => Ok(RawValue::NULL.to_owned()),
     };
     let outcome = Outcome {
-        verdict,
         seconds: if report.seconds.is_finite() { report.seconds.max(0.0) } else { 0.0 },
         stdout: texts::printed(report.stdout),
         stderr: texts::printed(report.stderr),
-        started: true,
         deterministic: report.deterministic,
         files: Files { list, bytes: Vec::new() },
+        ..Outcome::begun(verdict)
     };
     let done = Done { slot, outcome, retire: report.retire };
     // The names of files that are still to come are looked at with them.
@@ -160,7 +176,7 @@ mod tests {
     fn done(json: &str) -> Option<Done> {
         match read(json.as_bytes(), true, None)? {
             Said::Done(done) => Some(done),
-            Said::Ready(_) | Said::Skipped { .. } => None,
+            Said::Ready(_) | Said::Skipped { .. } | Said::Call { .. } => None,
         }
     }
 
@@ -179,6 +195,21 @@ mod tests {
         assert!(read(br#"{"slot":0,"result":1}"#, false, None).is_none());
         let many = vec![r#"{"name":"a","bytes":0}"#; 65].join(",");
         assert!(done(&format!(r#"{{"slot":0,"files":[{many}]}}"#)).is_none());
+    }
+
+    #[test]
+    fn a_call_is_told_from_a_report() {
+        let Some(Said::Call { slot: 2, number: 7, message }) =
+            read(br#"{"call":7,"slot":2,"message":{"type":"PING"}}"#, true, None)
+        else {
+            panic!()
+        };
+        assert_eq!(message.get(), r#"{"type":"PING"}"#);
+        for nonsense in [r#"{"call":-7,"slot":2,"message":{}}"#, r#"{"call":7,"slot":2}"#, r#"{"call":"#] {
+            assert!(read(nonsense.as_bytes(), true, None).is_none());
+        }
+        let long = "x".repeat(CALL_BYTES_MAX);
+        assert!(read(format!(r#"{{"call":7,"slot":2,"message":"{long}"}}"#).as_bytes(), true, None).is_none());
     }
 
     #[test]

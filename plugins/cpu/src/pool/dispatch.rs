@@ -1,45 +1,38 @@
 //! Which attempt goes to which worker, and when.
 
-use super::worker::Worker;
-use super::{AttemptId, Effects, Outcome, Phase, Place, State, Stop, WorkerId};
+use super::{AttemptId, Effects, Outcome, Phase, Place, State, WorkerId};
 use crate::runtime::RuntimeKey;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A task that runs longer than this is not a short one: what was sent ahead behind it is taken back.
-const STUCK_AFTER: Duration = Duration::from_millis(10);
-/// A task is looked at for its limits once it has run this long; shorter ones cannot have done much.
-const WATCHED_AFTER: Duration = Duration::from_millis(15);
-/// Threads that a task may have: those of libraries that use all cores of a large machine, and far from all that there may
-/// be in a system.
-pub(super) const THREADS_MAX: u64 = 256;
-/// Memory that a worker which stops orders itself may take beside its task's own: to compile a guest, for what it prints
-/// and hands back. One that takes more is too busy to notice.
-const MEMORY_BESIDE_BYTES: u64 = 512 << 20;
+pub(super) const STUCK_AFTER: Duration = Duration::from_millis(10);
 /// How long a worker may take until it takes orders: some read a hundred megabytes of code from a cold disk.
 pub(super) const READY_PATIENCE: Duration = Duration::from_secs(60);
-/// How long a worker that has nothing else to do may take to begin an order. Far longer than it takes on a machine that is
-/// busy, since the order is begun anew elsewhere then.
-const BEGIN_PATIENCE: Duration = Duration::from_secs(5);
-/// Processor time that a worker may use while it has nothing to do, between two looks.
-const IDLE_CPU_SECONDS_MAX: f64 = 0.5;
 /// Stands for all submitters, whose tasks cannot meet in a worker.
 const EVERYBODY: &str = "*";
 
+/// What is to be done next.
+enum Next {
+    /// An attempt is sent to a worker, which is that submitter's from then on.
+    Send(AttemptId, WorkerId, Arc<str>),
+    /// An attempt that has begun gets a slot again.
+    Enter(AttemptId),
+}
+
 impl State {
-    /// Gives work to workers as long as there is work and room. What waits in several runtimes goes in the order of one
-    /// queue; a runtime without workers that take orders lets the others pass.
+    /// Gives work to workers as long as there is work and room, and takes slots from those that have to give way. What
+    /// waits in several runtimes goes in the order of one queue; a runtime without workers that take orders lets the
+    /// others pass.
     pub(super) fn dispatch(&mut self, now: Instant, effects: &mut Effects) {
-        while let Some((id, worker, submitter)) = self.next(now) {
-            let attempt = self.attempts.get(&id).map(|entry| &entry.attempt);
-            let others = attempt.filter(|attempt| attempt.others_work).map(|attempt| attempt.runtime.clone());
-            if let Some(failed) = others.and_then(|key| self.unprotected(&key)) {
-                self.dequeue(id);
-                self.finish(id, Outcome::not_run(failed), now, effects);
-            } else {
-                self.send(id, worker, submitter, now);
+        self.fill(now, effects);
+        // Each takes one slot; there are no more of them.
+        for _ in 0..self.sizes.slots {
+            if !self.preempt(now, effects) {
+                break;
             }
+            self.fill(now, effects);
+            self.gave_way = None;
         }
         let keys: Vec<RuntimeKey> = self.lanes.keys().cloned().collect();
         for key in keys {
@@ -47,36 +40,87 @@ impl State {
         }
     }
 
+    fn fill(&mut self, now: Instant, effects: &mut Effects) {
+        while let Some(next) = self.next(now) {
+            match next {
+                Next::Enter(id) => {
+                    self.decided(id, now, effects);
+                    self.enter_slot(id, now, effects);
+                }
+                Next::Send(id, worker, submitter) => {
+                    let attempt = self.attempts.get(&id).map(|entry| &entry.attempt);
+                    let others = attempt.filter(|attempt| attempt.others_work).map(|attempt| attempt.runtime.clone());
+                    if let Some(failed) = others.and_then(|key| self.unprotected(&key)) {
+                        self.finish(id, Outcome::not_run(failed), now, effects);
+                    } else {
+                        self.decided(id, now, effects);
+                        self.send(id, worker, submitter, now);
+                    }
+                }
+            }
+        }
+    }
+
     /// The next attempt that can be sent, and where to.
-    fn next(&mut self, now: Instant) -> Option<(AttemptId, WorkerId, Arc<str>)> {
-        let mut waiting: Vec<_> = self
-            .lanes
-            .iter()
-            .filter(|(_, lane)| lane.phase == Phase::Ready)
-            .filter_map(|(key, lane)| Some((lane.queue.rank()?, *lane.queue.peek()?, key.clone())))
-            .collect();
+    fn next(&mut self, now: Instant) -> Option<Next> {
+        if self.queued == 0 {
+            return None;
+        }
+        let mut waiting: Vec<_> = Vec::with_capacity(2 * self.lanes.len());
+        for (key, lane) in &self.lanes {
+            let begun = lane.begun.rank().zip(lane.begun.peek());
+            let queued = lane.queue.rank().zip(lane.queue.peek()).filter(|_| lane.phase == Phase::Ready);
+            waiting.extend(begun.map(|(rank, id)| (rank, *id, key.clone(), true)));
+            waiting.extend(queued.map(|(rank, id)| (rank, *id, key.clone(), false)));
+        }
         waiting.sort_unstable();
-        for (_, id, key) in waiting {
+        let has_slot = self.busy() < self.sizes.slots;
+        for (_, id, key, has_begun) in waiting {
+            if has_begun {
+                // When there is no room for the first one, those behind it must not take what becomes free.
+                return has_slot.then_some(Next::Enter(id));
+            }
+            if self.off_slot() > self.sizes.suspended_max {
+                // Those that have begun must get on first.
+                continue;
+            }
             let entry = self.attempts.get(&id)?;
-            let is_shared = self.lanes.get(&key)?.runtime.is_shared();
-            let submitter = if is_shared { Arc::from(EVERYBODY) } else { Arc::clone(&entry.attempt.submitter) };
+            let ticket = entry.ticket;
             let ahead_allowed = !entry.attempt.isolated && entry.attempt.limits.cpu_seconds.is_none();
-            let worker = if self.busy() < self.sizes.slots {
+            let submitter = self.whose_workers(&key, id)?;
+            let worker = if has_slot {
                 let found = self.idle_worker(&key, &submitter);
                 if found.is_none() {
                     // It gets a worker soon.
                     continue;
                 }
                 found
-            } else if ahead_allowed {
+            } else if ahead_allowed && !self.would_preempt(&ticket, now) {
                 self.busy_worker_with_room(&key, &submitter, now)
             } else {
                 None
             };
-            // When there is no room for the first one, those behind it must not take what becomes free.
-            return worker.map(|worker| (id, worker, submitter));
+            // As above.
+            return worker.map(|worker| Next::Send(id, worker, submitter));
         }
         None
+    }
+
+    /// Whose workers an attempt may use.
+    fn whose_workers(&self, key: &RuntimeKey, id: AttemptId) -> Option<Arc<str>> {
+        let is_shared = self.lanes.get(key)?.runtime.is_shared();
+        let submitter = &self.attempts.get(&id)?.attempt.submitter;
+        Some(if is_shared { Arc::from(EVERYBODY) } else { Arc::clone(submitter) })
+    }
+
+    /// Whether an attempt could begin at once in the slot of another one.
+    pub(super) fn can_begin(&mut self, key: &RuntimeKey, id: AttemptId) -> bool {
+        let is_ready = self.lanes.get(key).is_some_and(|lane| lane.phase == Phase::Ready);
+        if !is_ready || self.off_slot() >= self.sizes.suspended_max {
+            return false;
+        }
+        let submitter = self.whose_workers(key, id);
+        submitter.is_some_and(|submitter| self.idle_worker(key, &submitter).is_some())
     }
 
     fn send(&mut self, id: AttemptId, worker_id: WorkerId, submitter: Arc<str>, now: Instant) {
@@ -115,7 +159,8 @@ impl State {
     /// Lets the warm worker go that has been idle the longest, if there are as many processes as there may be.
     fn make_room(&mut self, key: &RuntimeKey) {
         let wanted = self.lanes.get(key).map_or(0, |lane| lane.spawns_wanted);
-        let alive = self.workers.values().filter(|worker| worker.runtime == *key && !worker.doomed);
+        let own = self.workers.values().filter(|worker| worker.runtime == *key);
+        let alive = own.filter(|worker| !worker.doomed && !worker.is_off_slot);
         let (alive, starting) =
             alive.fold((0, 0), |(alive, starting), worker| (alive + 1, starting + usize::from(!worker.ready)));
         if starting + wanted > 0 || alive < self.sizes.processes_max {
@@ -149,131 +194,47 @@ impl State {
             .map(|worker| worker.id)
     }
 
-    /// Keeps enough workers: one for each slot that serve everybody, or some without a submitter, as far as there may be
-    /// processes.
+    /// Keeps enough workers: one for each slot that serve everybody, and one for whoever takes a slot from another, or some
+    /// without a submitter, as far as there may be processes. Those whose attempt has no slot are beside that.
     fn want_workers(&mut self, key: &RuntimeKey, now: Instant) {
-        let sizes = self.sizes;
+        let (sizes, shared) = (self.sizes, self.shared_workers());
         let Some(lane) = self.lanes.get_mut(key) else { return };
         if self.stopping || lane.phase != Phase::Ready || lane.spawn_after.is_some_and(|after| now < after) {
             lane.spawns_wanted = 0;
             return;
         }
         let own = self.workers.values().filter(|worker| worker.runtime == *key);
-        let alive = own.filter(|worker| !worker.doomed && !worker.is_retiring);
+        let alive = own.filter(|worker| !worker.doomed && !worker.is_retiring && !worker.is_off_slot);
         let (alive, spares) =
             alive.fold((0, 0), |(alive, spares), worker| (alive + 1, spares + usize::from(worker.submitter.is_none())));
         lane.spawns_wanted = if lane.runtime.is_shared() {
-            sizes.slots.saturating_sub(alive)
+            shared.saturating_sub(alive)
         } else {
             sizes.spares.saturating_sub(spares).min(sizes.processes_max.saturating_sub(alive))
         };
     }
 
-    /// Stops what is over a limit, and takes back what waits behind a task that turned out long.
-    pub(super) fn watch(&mut self, now: Instant, effects: &mut Effects) {
-        while let Some(&(deadline, id)) = self.deadlines.first() {
-            if deadline > now {
-                break;
-            }
-            if !self.stop(id, Stop::Timeout, now, effects) {
-                // Its report is on its way, or its worker is ended for it.
-                self.deadlines.remove(&(deadline, id));
-            }
-        }
-        let mut over: Vec<(AttemptId, Stop)> = Vec::new();
-        let mut stuck: Vec<WorkerId> = Vec::new();
-        let mut deaf: Vec<(WorkerId, Stop)> = Vec::new();
-        let mut unwilling: Vec<WorkerId> = Vec::new();
-        for worker in self.workers.values_mut() {
-            if worker.is_retiring && worker.sent.is_empty() && !worker.doomed {
-                worker.kill();
-            }
-            if !worker.ready && !worker.doomed && worker.started + READY_PATIENCE <= now {
-                // As if it had ended by itself, which counts as a start that has failed.
-                worker.hang_up();
-            }
-            if let Some((by, reason)) = worker.stop_by
-                && by <= now
-                && !worker.doomed
-            {
-                deaf.push((worker.id, reason));
-            }
-            let Some(head) = worker.sent.front() else { continue };
-            let ran = now.saturating_duration_since(head.head_since);
-            if ran >= STUCK_AFTER && worker.sent.len() > 1 {
-                stuck.push(worker.id);
-            }
-            let Some(entry) = head.attempt.and_then(|id| self.attempts.get(&id)) else { continue };
-            if ran < WATCHED_AFTER || worker.doomed {
-                continue;
-            }
-            if ran >= BEGIN_PATIENCE && !worker.has_started(head.slot) {
-                // A task that has said that it had ended goes on there, or has spoiled it otherwise.
-                unwilling.push(worker.id);
-                continue;
-            }
-            let limits = entry.attempt.limits;
-            let attempt = head.attempt;
-            let cpu_seconds_before = head.cpu_seconds_before;
-            if worker.threads() > THREADS_MAX {
-                over.extend(attempt.map(|id| (id, Stop::ThreadLimit)));
-            } else if worker.stops_orders
-                && worker.memory_bytes_taken() > limits.memory_bytes.saturating_add(MEMORY_BESIDE_BYTES)
-            {
-                over.extend(attempt.map(|id| (id, Stop::MemoryLimit)));
-            } else if worker.output_bytes() > limits.output_bytes {
-                over.extend(attempt.map(|id| (id, Stop::OutputLimit)));
-            } else if let Some(limit) = limits.cpu_seconds
-                && worker.cpu_seconds() - cpu_seconds_before >= limit
-            {
-                over.extend(attempt.map(|id| (id, Stop::CpuLimit)));
-            }
-        }
-        for (id, reason) in deaf {
-            self.end_deaf(id, reason, now, effects);
-        }
-        for (id, reason) in over {
-            self.stop(id, reason, now, effects);
-        }
-        for id in unwilling {
-            if let Some(worker) = self.workers.get_mut(&id) {
-                worker.kill();
-            }
-            self.take_back(id, now);
-        }
-        for worker in stuck {
-            self.take_back(worker, now);
-        }
+    /// Workers of a runtime that serve everybody: so many can be busy at once.
+    fn shared_workers(&self) -> usize {
+        let takes_slots = self.algorithm.quantum().is_some() || self.algorithm.preempts_on_arrival();
+        self.sizes.slots + usize::from(takes_slots)
     }
 
-    /// The files that it is time to look at, which is done without the lock.
-    pub(super) fn files_to_look_at(&mut self, now: Instant) -> Vec<(WorkerId, PathBuf, u32)> {
-        let due = |worker: &mut Worker| worker.files_to_look_at(now).map(|(folder, pid)| (worker.id, folder, pid));
-        self.workers.values_mut().filter_map(due).collect()
-    }
-
-    /// The files of a worker were too many or too large: stops the task that runs there, or ends the worker with them.
-    pub(super) fn has_too_many_files(&mut self, id: WorkerId, now: Instant, effects: &mut Effects) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        // One that has not begun has written nothing.
-        let running = worker.sent.front().filter(|sent| worker.has_started(sent.slot));
-        match running.and_then(|sent| sent.attempt) {
-            Some(attempt) => {
-                self.stop(attempt, Stop::ScratchLimit, now, effects);
-            }
-            None => {
-                worker.kill();
-                self.take_back(id, now);
-            }
-        }
-    }
-
-    /// Ends workers that are busy although they have nothing to do: a task has left something behind, or has answered
-    /// before it had ended.
-    pub(super) fn end_restless_workers(&mut self) {
-        for worker in self.workers.values_mut().filter(|worker| worker.is_idle() && worker.submitter.is_some()) {
-            if worker.idle_cpu_seconds().is_some_and(|seconds| seconds > IDLE_CPU_SECONDS_MAX) {
-                worker.kill();
+    /// Ends idle workers beyond those that are kept: attempts that had no slot for a while have left them behind.
+    pub(super) fn end_surplus_workers(&mut self) {
+        let keys: Vec<(RuntimeKey, bool)> =
+            self.lanes.iter().map(|(key, lane)| (key.clone(), lane.runtime.is_shared())).collect();
+        for (key, is_shared) in keys {
+            let kept = if is_shared { self.shared_workers() } else { self.sizes.processes_max };
+            let own = || self.workers.values().filter(|worker| worker.runtime == key && !worker.doomed);
+            let alive = own().filter(|worker| !worker.is_off_slot && !worker.is_retiring).count();
+            let mut idle: Vec<_> = own().filter(|worker| worker.is_idle()).collect();
+            idle.sort_by_key(|worker| worker.last_used);
+            let surplus: Vec<WorkerId> = idle.iter().take(alive.saturating_sub(kept)).map(|worker| worker.id).collect();
+            for id in surplus {
+                if let Some(worker) = self.workers.get_mut(&id) {
+                    worker.kill();
+                }
             }
         }
     }

@@ -13,7 +13,10 @@ const NEEDED: [&str; 4] = ["landlock", "no_new_privs", "rlimits", "seccomp"];
 /// One runtime's attempts and workers.
 pub(super) struct Lane {
     pub(super) runtime: Arc<dyn Runtime>,
+    /// Attempts that have not begun.
     pub(super) queue: ReadyQueue<AttemptId>,
+    /// Attempts that have begun and wait for a slot; each holds its worker.
+    pub(super) begun: ReadyQueue<AttemptId>,
     pub(super) phase: Phase,
     /// Workers that the supervisor should start.
     pub(super) spawns_wanted: usize,
@@ -54,6 +57,7 @@ impl Lane {
         Lane {
             runtime,
             queue: ReadyQueue::new(algorithm),
+            begun: ReadyQueue::new(algorithm),
             phase: Phase::Asleep,
             spawns_wanted: 0,
             spawn_after: None,

@@ -3,7 +3,8 @@
 //! A worker is the subreaper of its descendants: whatever they do, sessions and process groups of their own included,
 //! they stay below it as long as it lives.
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 
 /// Kernel clock ticks per second in /proc/PID/stat: fixed at 100 for user space on Linux.
@@ -35,6 +36,26 @@ pub(super) fn own_memory_bytes(pid: u32) -> u64 {
     kibibytes.sum::<u64>().saturating_mul(1024)
 }
 
+/// Memory of a process.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Memory {
+    /// What it has now.
+    pub(super) resident_bytes: u64,
+    /// The most that it ever had.
+    pub(super) peak_bytes: u64,
+}
+
+/// Memory of a process; none when it is gone.
+pub(super) fn memory(pid: u32) -> Memory {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let amount = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim_ascii().strip_suffix(" kB")?.parse::<u64>().ok()
+    };
+    let bytes = |name: &str| amount(name).unwrap_or(0).saturating_mul(1024);
+    Memory { resident_bytes: bytes("VmRSS:"), peak_bytes: bytes("VmHWM:") }
+}
+
 /// Threads of a process.
 pub(super) fn threads(pid: u32) -> u64 {
     // A folder for each, beside its own name and its parent's.
@@ -60,21 +81,54 @@ pub(super) fn descendants(pid: u32) -> Vec<u32> {
 /// Stops all processes below a process. While it lives no other process can get one of their numbers in between: those
 /// that have ended stay its children until it reaps them, and it must not run meanwhile.
 pub(super) fn kill_descendants(pid: u32) {
-    let Some(top) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
     if children(pid).is_empty() {
         return;
     }
-    let _ = kill_process(top, Signal::STOP);
+    signal(pid, Signal::STOP);
     for _ in 0..KILL_ROUNDS {
         let running: Vec<u32> = descendants(pid).into_iter().filter(|pid| is_running(*pid)).collect();
         if running.is_empty() {
             return;
         }
         for pid in running {
-            if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-                let _ = kill_process(pid, Signal::KILL);
-            }
+            signal(pid, Signal::KILL);
         }
+    }
+}
+
+/// Stops the process group of a process, and all that it has started: some may have left the group. A process that has
+/// been signalled starts no other, so each round finds only what was started before the last one.
+pub(super) fn stop(pid: u32) {
+    signal_group(pid, Signal::STOP);
+    let mut signalled = BTreeSet::new();
+    for _ in 0..KILL_ROUNDS {
+        let new: Vec<u32> = descendants(pid).into_iter().filter(|pid| signalled.insert(*pid)).collect();
+        if new.is_empty() {
+            return;
+        }
+        for pid in new {
+            signal(pid, Signal::STOP);
+        }
+    }
+}
+
+/// Lets them go on.
+pub(super) fn go_on(pid: u32) {
+    for pid in descendants(pid) {
+        signal(pid, Signal::CONT);
+    }
+    signal_group(pid, Signal::CONT);
+}
+
+fn signal(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, signal);
+    }
+}
+
+fn signal_group(leader: u32, signal: Signal) {
+    if let Some(leader) = i32::try_from(leader).ok().and_then(Pid::from_raw) {
+        let _ = kill_process_group(leader, signal);
     }
 }
 

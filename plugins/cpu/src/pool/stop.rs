@@ -1,6 +1,6 @@
 //! Stopping attempts from outside: for a limit, because somebody wants it so, or because the node stops.
 
-use super::dispatch::THREADS_MAX;
+use super::watch::THREADS_MAX;
 use super::{Attempt, AttemptId, Effects, Failed, Outcome, Place, State, WorkerId};
 use potluck_sdk::ProviderError;
 use potluck_sdk::message::cpu::outcome;
@@ -40,8 +40,7 @@ impl State {
     pub(super) fn stop(&mut self, id: AttemptId, reason: Stop, now: Instant, effects: &mut Effects) -> bool {
         let Some(entry) = self.attempts.get(&id) else { return false };
         let failed = failure(reason, &entry.attempt);
-        let Place::Sent(worker_id) = entry.place else {
-            self.dequeue(id);
+        let Some(worker_id) = entry.place.worker() else {
             self.finish(id, Outcome::not_run(failed), now, effects);
             return true;
         };
@@ -56,20 +55,28 @@ impl State {
         }
         // Before it is condemned: a worker that stops it by itself clears its output.
         let output = worker.output();
+        let used = worker.used_by_head().filter(|_| index == 0);
+        let seconds = worker.sent[index].ran(worker.is_off_slot, now).as_secs_f64();
         if !worker.condemn(index) {
-            // It has just ended by itself, unless it only says so.
+            // It has just ended by itself, unless it only says so. A worker that is stopped cannot say so.
+            worker.wake_up(now);
             worker.must_report(reason, now);
+            self.dequeue(id);
+            if let Some(entry) = self.attempts.get_mut(&id) {
+                entry.place = Place::Sent(worker_id);
+            }
             return false;
         }
-        let seconds = (now - worker.sent[index].head_since).as_secs_f64();
         worker.sent[index].attempt = None;
         if worker.stops_orders && !reason.ends_worker() {
+            // It does so at once, in a slot or not.
+            worker.wake_up(now);
             worker.must_report(reason, now);
         } else {
             worker.kill();
             self.take_back(worker_id, now);
         }
-        self.finish(id, Outcome::stopped(failed, seconds, output), now, effects);
+        self.finish(id, Outcome::stopped(failed, seconds, output).with_use(used), now, effects);
         true
     }
 
@@ -90,14 +97,15 @@ impl State {
     pub(super) fn end_deaf(&mut self, id: WorkerId, reason: Stop, now: Instant, effects: &mut Effects) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let output = worker.output();
-        let head = worker.sent.front_mut().and_then(|sent| Some((sent.attempt.take()?, sent.head_since)));
+        let (ran, used) = (worker.head_ran(now).as_secs_f64(), worker.used_by_head());
+        let head = worker.sent.front_mut().and_then(|sent| sent.attempt.take());
         worker.kill();
         self.take_back(id, now);
-        let Some((attempt, since)) = head else { return };
+        let Some(attempt) = head else { return };
         let Some(failed) = self.attempts.get(&attempt).map(|entry| failure(reason, &entry.attempt)) else {
             return;
         };
-        self.finish(attempt, Outcome::stopped(failed, (now - since).as_secs_f64(), output), now, effects);
+        self.finish(attempt, Outcome::stopped(failed, ran, output).with_use(used), now, effects);
     }
 }
 

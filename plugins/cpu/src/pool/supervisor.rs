@@ -1,17 +1,18 @@
 //! The thread that listens to all workers, starts new ones, and watches deadlines and limits.
 
-use super::channel::{Channel, Done, Drained, Said};
+use super::channel::{Channel, Drained};
+use super::decisions::Budget;
 use super::dispatch::READY_PATIENCE;
+use super::measure::Measures;
 use super::scratch::{self, Remover};
 use super::worker::Worker;
-use super::{Counts, Effects, Failed, Outcome, Phase, Pool, PoolLoad, Sizes, State, WorkerId};
+use super::{Counts, Decision, Effects, Pool, PoolLoad, Sizes, State, WorkerId};
 use crate::runtime::{Runtime, RuntimeKey, Runtimes};
 use crate::scheduler::Algorithm;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use parking_lot::{Condvar, Mutex};
-use potluck_sdk::message::cpu::outcome;
-use potluck_worker_protocol::{Ready, remove_folder};
+use potluck_worker_protocol::remove_folder;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
@@ -23,17 +24,15 @@ use std::time::{Duration, Instant};
 pub(super) const RETRY_START_AFTER: Duration = Duration::from_secs(5);
 /// How often limits are looked at while something runs; a task over its limit is stopped within 50 ms.
 const TICK: Duration = Duration::from_millis(20);
+/// How often while nothing does and attempts wait for something.
+const SLOW_TICK: Duration = Duration::from_millis(200);
 /// How long the thread goes on ticking when nothing happens any more, so that a task that comes soon need not wake it.
 const LINGER: Duration = Duration::from_millis(100);
 /// Workers that end before they are ready, or without having been given anything, in a row, until the runtime counts as
 /// unavailable. More than there are workers of most nodes: somebody may have killed them all.
 const FAILED_STARTS_MAX: u32 = 8;
-/// Longest run that is believed, in seconds, so that it can be calculated with.
-const SECONDS_MAX: f64 = 1e7;
 /// How often idle workers are looked at, and whether they are.
 const AUDIT_EVERY: Duration = Duration::from_secs(10);
-/// Workers that end one after the other when they are given an order, until it is taken for the reason.
-const UNBEGUN_MAX: u32 = 3;
 /// How often at most the load is reported.
 const REPORT_EVERY: Duration = Duration::from_millis(50);
 /// How often it is reported while nothing changes but the time that tasks have run beyond what was expected of them.
@@ -48,11 +47,15 @@ pub(crate) type Complaint = Box<dyn Fn(&str) + Send>;
 /// Called with a runtime that must be made ready, on a thread that may block; the result goes to [`Pool::prepared`].
 pub(crate) type Prepare = Box<dyn Fn(&Arc<Pool>, RuntimeKey, Arc<dyn Runtime>) + Send>;
 
+/// Called with decisions of the scheduler, without the pool's lock, on any thread, at most a thousand times a second.
+pub(crate) type DecisionListener = Box<dyn Fn(&Decision) + Send + Sync>;
+
 /// How the pool reaches the node around it.
 pub(crate) struct Links {
     pub(crate) on_load: LoadListener,
     pub(crate) complain: Complaint,
     pub(crate) prepare: Prepare,
+    pub(crate) on_decision: DecisionListener,
 }
 
 /// Starts a pool and its thread, which ends after [`Pool::drain`].
@@ -73,10 +76,16 @@ pub(crate) fn start(
             algorithm,
             lanes: BTreeMap::new(),
             queued: 0,
+            parked: (0, 0),
             attempts: HashMap::new(),
             deadlines: BTreeSet::new(),
             workers: BTreeMap::new(),
             next_attempt: 1,
+            next_sequence: 0,
+            epoch: now,
+            measures: Measures::new(algorithm, now),
+            budget: Budget::new(now),
+            gave_way: None,
             queued_bytes: 0,
             queued_seconds: 0.0,
             unprepared: Vec::new(),
@@ -90,13 +99,14 @@ pub(crate) fn start(
             remover: Remover::start()?,
         }),
         waker,
+        on_decision: links.on_decision,
         drained: Condvar::new(),
     });
     let supervisor = Supervisor {
         pool: Arc::clone(&pool),
         poll,
         folder,
-        links,
+        links: Reports { on_load: links.on_load, complain: links.complain, prepare: links.prepare },
         channels: HashMap::new(),
         next_worker: 0,
         last_report: now - REPORT_EVERY,
@@ -106,11 +116,18 @@ pub(crate) fn start(
     Ok((pool, thread))
 }
 
+/// What this thread alone calls.
+struct Reports {
+    on_load: LoadListener,
+    complain: Complaint,
+    prepare: Prepare,
+}
+
 struct Supervisor {
     pool: Arc<Pool>,
     poll: Poll,
     folder: PathBuf,
-    links: Links,
+    links: Reports,
     channels: HashMap<WorkerId, Channel>,
     next_worker: WorkerId,
     last_report: Instant,
@@ -147,6 +164,7 @@ impl Supervisor {
             if now >= self.next_audit {
                 self.next_audit = now + AUDIT_EVERY;
                 state.end_restless_workers();
+                state.end_surplus_workers();
             }
             state.dispatch(now, &mut effects);
             let done = state.stopping && state.attempts.is_empty();
@@ -160,7 +178,7 @@ impl Supervisor {
             let gone = done && state.workers.values().all(|worker| worker.doomed);
             let workers = if gone { std::mem::take(&mut state.workers) } else { BTreeMap::new() };
             drop(state);
-            effects.happen();
+            effects.happen(&self.pool);
             self.report_load(now);
             if gone {
                 for worker in workers.into_values() {
@@ -184,15 +202,18 @@ impl Supervisor {
                 self.pool.state.lock().has_too_many_files(id, Instant::now(), &mut effects);
             }
         }
-        effects.happen();
+        effects.happen(&self.pool);
     }
 
     /// How long to sleep: to the next deadline, a tick while something runs, for ever when nothing does.
     fn plan(&self) -> Option<Duration> {
         let now = Instant::now();
         let mut state = self.pool.state.lock();
-        let active = !state.attempts.is_empty() || now < state.last_activity + LINGER;
+        let active = state.queued > 0 || state.busy() > 0 || now < state.last_activity + LINGER;
         let tick = (active || state.load_changed).then(|| now + TICK);
+        // What has no slot does little.
+        let slow_tick = (!state.attempts.is_empty()).then(|| now + SLOW_TICK);
+        let quantum = state.quantum_over(now);
         let deadline = state.deadlines.first().map(|(deadline, _)| *deadline);
         let has_warm = state.workers.values().any(|worker| worker.submitter.is_some() && !worker.doomed);
         let audit = has_warm.then_some(self.next_audit);
@@ -200,9 +221,9 @@ impl Supervisor {
         let starting = state.workers.values().filter(|worker| !worker.ready && !worker.doomed);
         let ready = starting.map(|worker| worker.started + READY_PATIENCE).min();
         let spawn = state.lanes.values().filter_map(|lane| lane.spawn_after).filter(|after| *after > now).min();
-        let until = [tick, deadline, audit, files, ready, spawn].into_iter().flatten().min();
+        let until = [tick, slow_tick, quantum, deadline, audit, files, ready, spawn].into_iter().flatten().min();
         // Whoever submits wakes it from anything longer: what runs is looked at every tick.
-        state.awake_until = [tick, deadline].into_iter().flatten().min();
+        state.awake_until = tick.map(|tick| deadline.map_or(tick, |deadline| tick.min(deadline)));
         // mio rounds up to milliseconds, as epoll does, so a deadline has passed when this wakes.
         until.map(|until| until.saturating_duration_since(now))
     }
@@ -261,7 +282,7 @@ impl Supervisor {
                 }
             }
             drop(state);
-            effects.happen();
+            effects.happen(&self.pool);
         }
     }
 
@@ -330,151 +351,6 @@ impl Supervisor {
                     state.give_up(&key, reason, now, effects);
                 }
             }
-        }
-    }
-}
-
-impl State {
-    /// A worker takes orders now.
-    fn is_ready(&mut self, id: WorkerId, ready: Ready) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        worker.ready = true;
-        worker.stops_orders = ready.stops_orders;
-        if let Some(lane) = self.lanes.get_mut(&worker.runtime) {
-            lane.description = ready.description;
-            lane.protections = ready.protections;
-        }
-    }
-
-    /// Acts on what a worker has said.
-    fn heard(&mut self, id: WorkerId, message: Said, now: Instant, effects: &mut Effects) {
-        match message {
-            Said::Ready(ready) => self.is_ready(id, ready),
-            Said::Skipped { slot } => {
-                if let Some(worker) = self.workers.get_mut(&id)
-                    && !worker.skipped(slot, now)
-                {
-                    // It was to be run: a task has got hold of the socket, or of the claims.
-                    worker.hang_up();
-                }
-            }
-            Said::Done(done) => self.reported(id, done, now, effects),
-        }
-    }
-
-    fn reported(&mut self, id: WorkerId, done: Done, now: Instant, effects: &mut Effects) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        let Done { slot, mut outcome, retire } = done;
-        // Only images of the sandbox have files to hand back.
-        let is_possible = worker.stops_orders || outcome.files.list.is_empty();
-        let ran = Duration::from_secs_f64(outcome.seconds.min(SECONDS_MAX));
-        let Some(sent) = is_possible.then(|| worker.reported(slot, Some(ran), now)).flatten() else {
-            // An answer to a question that was not asked, or none that it could have: a task has got hold of the socket.
-            worker.hang_up();
-            return;
-        };
-        // What it says is believed as far as it is possible: others plan with it.
-        outcome.seconds = outcome.seconds.min((now - sent.since).as_secs_f64());
-        // Of a native task nobody can tell.
-        outcome.deterministic = outcome.deterministic.filter(|_| worker.stops_orders);
-        let key = worker.runtime.clone();
-        let isolated = sent.attempt.and_then(|id| self.attempts.get(&id)).is_some_and(|entry| entry.attempt.isolated);
-        if (retire || isolated) && !worker.doomed {
-            // A worker that says so itself starts nothing more; an isolated task has nothing sent ahead behind it.
-            worker.kill();
-            self.take_back(id, now);
-        }
-        if let Some(lane) = self.lanes.get_mut(&key) {
-            lane.failed_starts = 0;
-        }
-        if let Some(attempt) = sent.attempt {
-            self.finish(attempt, outcome, now, effects);
-        }
-    }
-
-    /// A worker's process has ended: what it had begun has failed, what it had not goes back. Returns what is wrong with
-    /// its runtime when nobody had asked for that and it had nothing to do.
-    fn died(&mut self, id: WorkerId, now: Instant, effects: &mut Effects) -> Option<(RuntimeKey, String)> {
-        let mut worker = self.workers.remove(&id)?;
-        let asked = worker.dismissed;
-        let (stdout, stderr) = worker.output();
-        worker.hang_up();
-        let key = worker.runtime.clone();
-        let (ready, begun_since) = (worker.ready, worker.sent.front().map(|sent| sent.head_since));
-        let was_busy = !worker.sent.is_empty();
-        let is_late = worker.started + READY_PATIENCE <= now;
-        let mut victims = Vec::new();
-        let mut unharmed = Vec::new();
-        for sent in &worker.sent {
-            let Some(attempt) = sent.attempt else { continue };
-            if worker.has_started(sent.slot) { victims.push(attempt) } else { unharmed.push(attempt) }
-        }
-        // The process has ended, so this does not wait.
-        let (end, folder) = worker.bury();
-        self.remover.remove(folder);
-        // The first one may be what ends them.
-        let suspect = if victims.is_empty() { unharmed.first().copied() } else { None };
-        for attempt in unharmed {
-            self.enqueue(attempt);
-        }
-        if let Some(id) = suspect.filter(|_| ready && !asked)
-            && let Some(entry) = self.attempts.get_mut(&id)
-        {
-            entry.unbegun += 1;
-            if entry.unbegun >= UNBEGUN_MAX {
-                let text = format!("{UNBEGUN_MAX} worker processes ended when they were given the task ({end})");
-                self.dequeue(id);
-                self.finish(id, Outcome::not_run(Failed::new(outcome::WORKER_DIED, text)), now, effects);
-            }
-        }
-        for attempt in victims {
-            let failed = Failed::new(outcome::WORKER_DIED, format!("the task ended its worker process ({end})"));
-            let seconds = begun_since.map_or(0.0, |since| (now - since).as_secs_f64());
-            let output = (stdout.clone(), stderr.clone());
-            self.finish(attempt, Outcome::stopped(failed, seconds, output), now, effects);
-        }
-        if !asked {
-            self.counts.workers_died += 1;
-        }
-        self.touch(false, now);
-        // One that ends while it runs something has been ended by that.
-        (!asked && !was_busy).then(|| {
-            let complaint = stderr.lines().last().unwrap_or("it printed nothing").to_owned();
-            let what = if ready {
-                "end although they have nothing to do"
-            } else if is_late {
-                "are not ready after a minute"
-            } else {
-                "end before they are ready"
-            };
-            (key, format!("the worker processes {what} ({end}): {complaint}"))
-        })
-    }
-
-    /// A worker could not be started: those that there are go on, and another try is made later.
-    fn cannot_start(&mut self, key: &RuntimeKey, reason: String, now: Instant, effects: &mut Effects) {
-        let mut own = self.workers.values().filter(|worker| worker.runtime == *key);
-        if !own.any(|worker| !worker.doomed && !worker.is_retiring) {
-            return self.give_up(key, reason, now, effects);
-        }
-        if let Some(lane) = self.lanes.get_mut(key) {
-            lane.spawns_wanted = 0;
-            lane.spawn_after = Some(now + RETRY_START_AFTER);
-        }
-    }
-
-    /// No worker of a runtime can be started: whoever waits is told why, instead of waiting until the time is over.
-    pub(super) fn give_up(&mut self, key: &RuntimeKey, reason: String, now: Instant, effects: &mut Effects) {
-        let Some(lane) = self.lanes.get_mut(key) else { return };
-        lane.spawns_wanted = 0;
-        lane.failed_starts = 0;
-        let waiting: Vec<super::AttemptId> = lane.queue.iter().copied().collect();
-        for id in waiting {
-            self.dequeue(id);
-            self.finish(id, Outcome::not_run(Failed::new(outcome::RUNTIME_UNAVAILABLE, reason.clone())), now, effects);
-        }
-        if let Some(lane) = self.lanes.get_mut(key) {
-            lane.phase = Phase::Unavailable(reason, now);
         }
     }
 }

@@ -1,5 +1,8 @@
 //! One worker process, as the pool sees it.
 
+mod holding;
+mod usage;
+
 use super::{AttemptId, Stop, WorkerId, process};
 use crate::runtime::{Runtime, RuntimeKey};
 use mio::net::UnixStream;
@@ -31,6 +34,8 @@ const PAGE_BYTES: i64 = 4096;
 const STOP_PATIENCE: Duration = Duration::from_millis(100);
 /// How often the files of a worker are looked at: that takes longer than all other looks together.
 const FILES_WATCHED_EVERY: Duration = Duration::from_millis(250);
+/// A task is looked at once it has run this long; shorter ones cannot have done much.
+pub(super) const WATCHED_AFTER: Duration = Duration::from_millis(15);
 
 /// A worker process and what it has been sent.
 pub(super) struct Worker {
@@ -65,6 +70,13 @@ pub(super) struct Worker {
     pub(super) ready: bool,
     /// Orders on their way, oldest first.
     pub(super) sent: VecDeque<Sent>,
+    /// Its oldest order has begun and has no slot: it was stopped, or waits for something. Then the pool holds no more than
+    /// that order for it.
+    pub(super) is_off_slot: bool,
+    /// The process and its descendants are stopped, so it can do nothing of what is expected of others.
+    pub(super) is_stopped: bool,
+    /// What is known of its processor time.
+    cpu: usage::CpuSeconds,
     free_slots: u64,
     /// How long its last task ran.
     last_run: Duration,
@@ -87,10 +99,18 @@ pub(super) struct Sent {
     pub(super) head_since: Instant,
     /// When it was sent: the worker cannot have been at it for longer.
     pub(super) since: Instant,
-    /// Processor time of the process when the order was sent, for tasks with a limit on it.
-    pub(super) cpu_seconds_before: f64,
+    /// How long it has run before it last got its slot.
+    pub(super) ran_before: Duration,
+    /// Processor time of the process when the order was sent, where that was looked at.
+    cpu_seconds_before: Option<f64>,
     /// Memory of the process when it was first looked at while it ran this order.
     memory_bytes_before: Option<u64>,
+    /// What was seen of it, once it has run for a while.
+    seen: Option<usage::Seen>,
+    /// Its calls that have not been answered, and their bytes.
+    pub(super) calls: Vec<(u64, usize)>,
+    /// Answers, in frames, that it gets once it has a slot.
+    pub(super) held: Vec<u8>,
 }
 
 impl Worker {
@@ -160,6 +180,9 @@ impl Worker {
             submitter: None,
             ready: false,
             sent: VecDeque::new(),
+            is_off_slot: false,
+            is_stopped: false,
+            cpu: usage::CpuSeconds::default(),
             free_slots: u64::MAX,
             last_run: Duration::MAX,
             last_used: now,
@@ -176,7 +199,12 @@ impl Worker {
     /// Whether one more order may be sent, behind those on their way.
     pub(super) fn has_room(&self) -> bool {
         let window = if self.last_run < SHORT { WINDOW } else { 1 };
-        self.ready && !self.doomed && !self.is_retiring && self.sent.len() < window && self.free_slots != 0
+        self.ready
+            && !self.is_off_slot
+            && !self.doomed
+            && !self.is_retiring
+            && self.sent.len() < window
+            && self.free_slots != 0
     }
 
     /// Sends an order; `body` is its JSON behind the slot. What the socket does not take follows when it has room. False
@@ -188,14 +216,20 @@ impl Worker {
         }
         self.free_slots &= !(1 << slot);
         self.is_used = true;
-        let cpu_seconds_before = if measure_cpu { self.cpu_seconds() } else { 0.0 };
+        // To look takes longer than a short task, and what comes after short ones is short.
+        let is_long = self.sent.is_empty() && self.last_run >= WATCHED_AFTER;
+        let cpu_seconds_before = (measure_cpu || is_long).then(|| self.read_cpu_seconds());
         let sent = Sent {
             attempt: Some(attempt),
             slot,
             head_since: now,
             since: now,
+            ran_before: Duration::ZERO,
             cpu_seconds_before,
             memory_bytes_before: None,
+            seen: None,
+            calls: Vec::new(),
+            held: Vec::new(),
         };
         self.sent.push_back(sent);
         self.last_used = now;
@@ -255,13 +289,16 @@ impl Worker {
     }
 
     /// The report of the oldest order has come. Nothing when it cannot be one.
-    pub(super) fn reported(&mut self, slot: usize, ran: Option<Duration>, now: Instant) -> Option<Sent> {
+    pub(super) fn reported(&mut self, slot: usize, now: Instant) -> Option<Sent> {
         if self.sent.front()?.slot != slot || !self.claims.release(slot) {
             return None;
         }
         let sent = self.sent.pop_front()?;
         self.stop_by = None;
         self.free_slots |= 1 << slot;
+        // It has ended without a slot: what comes next, if only to be skipped, is in one.
+        self.go_on();
+        self.is_off_slot = false;
         if let Some(next) = self.sent.front_mut() {
             next.head_since = now;
             if next.attempt.is_none() {
@@ -269,16 +306,19 @@ impl Worker {
                 self.must_report(Stop::Cancelled, now);
             }
         }
-        if let Some(ran) = ran {
-            self.last_run = ran;
-        }
         Some(sent)
+    }
+
+    /// How long the order ran that was reported last.
+    pub(super) fn learn(&mut self, ran: Duration) {
+        self.last_run = ran;
+        self.cpu.unread_seconds += ran.as_secs_f64();
     }
 
     /// The oldest order was not run, or was stopped. False when nobody had given it up.
     pub(super) fn skipped(&mut self, slot: usize, now: Instant) -> bool {
         self.sent.front().is_some_and(|sent| sent.slot == slot && sent.attempt.is_none())
-            && self.reported(slot, None, now).is_some()
+            && self.reported(slot, now).is_some()
     }
 
     /// Its oldest order was given up, or says that it has ended: the report follows at once, whatever becomes of the
@@ -324,27 +364,13 @@ impl Worker {
         (read_start(&self.stdout), read_start(&self.stderr))
     }
 
-    /// Processor time that the process has used, and all that it has started.
-    pub(super) fn cpu_seconds(&self) -> f64 {
-        let own = self.child.id();
-        process::cpu_seconds(own) + process::descendants(own).into_iter().map(process::cpu_seconds).sum::<f64>()
-    }
-
-    /// Threads of the process.
-    pub(super) fn threads(&self) -> u64 {
-        process::threads(self.child.id())
-    }
-
-    /// Memory that it has taken since it was first looked at while it ran its order, in bytes.
-    pub(super) fn memory_bytes_taken(&mut self) -> u64 {
-        let now = process::own_memory_bytes(self.child.id());
-        let head = self.sent.front_mut();
-        head.map_or(0, |sent| now.saturating_sub(*sent.memory_bytes_before.get_or_insert(now)))
-    }
-
     /// Where its files are and who holds them, when it is time to look at them; it counts as looked at then.
     pub(super) fn files_to_look_at(&mut self, now: Instant) -> Option<(PathBuf, u32)> {
-        if !self.is_used || self.doomed || now.saturating_duration_since(self.files_looked_at) < FILES_WATCHED_EVERY {
+        if !self.is_used
+            || self.doomed
+            || self.is_stopped
+            || now.saturating_duration_since(self.files_looked_at) < FILES_WATCHED_EVERY
+        {
             return None;
         }
         self.files_looked_at = now;
@@ -354,14 +380,7 @@ impl Worker {
 
     /// When its files are to be looked at next; nothing when no task can have changed them.
     pub(super) fn files_due(&self) -> Option<Instant> {
-        (self.is_used && !self.doomed).then(|| self.files_looked_at + FILES_WATCHED_EVERY)
-    }
-
-    /// Processor time that it has used since it was last looked at while it was idle; nothing the first time.
-    pub(super) fn idle_cpu_seconds(&mut self) -> Option<f64> {
-        let now = self.cpu_seconds();
-        let before = self.idle_cpu_seconds_before.replace((self.last_used, now))?;
-        (before.0 == self.last_used).then_some(now - before.1)
+        (self.is_used && !self.doomed && !self.is_stopped).then(|| self.files_looked_at + FILES_WATCHED_EVERY)
     }
 
     /// Reaps a process that has ended, and says how, and where its folder is.

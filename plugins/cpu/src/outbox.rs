@@ -1,0 +1,239 @@
+//! Batches for another provider: one message on its way at a time; what comes meanwhile goes with the next.
+
+use parking_lot::{Condvar, Mutex};
+use potluck_sdk::{Host, Level, ProviderError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// When nobody provides the message, nothing is collected for this long; then it is tried again.
+const ABSENT_FOR: Duration = Duration::from_secs(5);
+/// A batch that was refused is sent again after this.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Numbers of batches: no two of one process of the node are the same, whichever outbox they are of.
+static NEXT_BATCH: AtomicU64 = AtomicU64::new(1);
+
+/// How entries of one kind are sent.
+pub(crate) struct Rules<T> {
+    /// What they are, for the log.
+    pub what: &'static str,
+    /// Most entries that wait.
+    pub entries_max: usize,
+    /// Most entries in a message.
+    pub batch_max: usize,
+    /// Least time between two messages.
+    pub pause: Duration,
+    /// Whether an entry goes at once when no message has gone for that long; else it waits for others.
+    pub at_once: bool,
+    /// Whether a batch that was refused is sent again until it is taken.
+    pub insist: bool,
+    /// Whether an entry is dropped before others when there are too many.
+    pub is_spare: fn(&T) -> bool,
+    /// The message, and the number of its batch.
+    pub compose: fn(&[T], u64) -> String,
+}
+
+/// Entries on their way to another provider.
+pub(crate) struct Outbox<T> {
+    host: Host,
+    rules: Rules<T>,
+    /// A leaf lock.
+    state: Mutex<State<T>>,
+    /// Signalled when a message is answered.
+    answered: Condvar,
+}
+
+struct State<T> {
+    pending: Vec<T>,
+    /// A batch that has to be sent again, under its number.
+    refused: Option<(u64, Vec<T>)>,
+    is_sending: bool,
+    has_timer: bool,
+    last_sent: Option<Instant>,
+    absent_until: Option<Instant>,
+    dropped: u64,
+    /// The node stops: no timer runs any more.
+    is_closing: bool,
+}
+
+/// What has to be done once the lock is released.
+enum Step {
+    Nothing,
+    Send,
+    Wait(Duration),
+}
+
+impl<T: Send + 'static> Outbox<T> {
+    pub(crate) fn new(host: Host, rules: Rules<T>) -> Outbox<T> {
+        let state = State {
+            pending: Vec::new(),
+            refused: None,
+            is_sending: false,
+            has_timer: false,
+            last_sent: None,
+            absent_until: None,
+            dropped: 0,
+            is_closing: false,
+        };
+        Outbox { host, rules, state: Mutex::new(state), answered: Condvar::new() }
+    }
+
+    /// Whether somebody may be there who takes entries; ask before making a costly one.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.state.lock().absent_until.is_none_or(|until| Instant::now() >= until)
+    }
+
+    /// Takes an entry.
+    pub(crate) fn push(self: &Arc<Self>, entry: T) {
+        let now = Instant::now();
+        let (step, lost) = {
+            let mut state = self.state.lock();
+            if state.absent_until.is_some_and(|until| now < until) {
+                return;
+            }
+            let lost = self.make_room(&mut state);
+            state.pending.push(entry);
+            (self.next_step(&mut state, now), lost)
+        };
+        self.complain(lost);
+        self.take(step);
+    }
+
+    /// Sends everything, and waits until it is taken, for some time.
+    pub(crate) fn drain(self: &Arc<Self>, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        let mut state = self.state.lock();
+        state.is_closing = true;
+        loop {
+            while state.is_sending {
+                if self.answered.wait_until(&mut state, deadline).timed_out() {
+                    return;
+                }
+            }
+            // What is refused now would be refused again.
+            if state.refused.is_some() && state.absent_until.is_some() || !state.has_work() {
+                return;
+            }
+            drop(state);
+            self.send();
+            state = self.state.lock();
+        }
+    }
+
+    /// Makes room for one more: what is spare goes first, else the oldest. Returns how many were lost in all, when it is
+    /// time to say so.
+    fn make_room(&self, state: &mut State<T>) -> Option<u64> {
+        if state.pending.len() < self.rules.entries_max {
+            return None;
+        }
+        let before = state.pending.len();
+        state.pending.retain(|entry| !(self.rules.is_spare)(entry));
+        if state.pending.len() >= self.rules.entries_max {
+            // Many at once: to move the rest costs as much for one as for all.
+            state.pending.drain(..self.rules.entries_max.div_ceil(16));
+        }
+        let former = state.dropped;
+        state.dropped += (before - state.pending.len()) as u64;
+        // With every doubling: a few lines, however many are lost.
+        (former.checked_ilog2() != state.dropped.checked_ilog2()).then_some(state.dropped)
+    }
+
+    fn complain(&self, lost: Option<u64>) {
+        if let Some(lost) = lost {
+            let text =
+                format!("{lost} {} were dropped so far: they are not taken as fast as they come", self.rules.what);
+            self.host.log(Level::Warn, &text);
+        }
+    }
+
+    fn next_step(&self, state: &mut State<T>, now: Instant) -> Step {
+        if state.is_sending || state.has_timer || state.is_closing {
+            return Step::Nothing;
+        }
+        let is_quiet = state.last_sent.is_none_or(|last| now - last >= self.rules.pause);
+        if self.rules.at_once && is_quiet && state.refused.is_none() {
+            return Step::Send;
+        }
+        state.has_timer = true;
+        Step::Wait(self.rules.pause)
+    }
+
+    fn take(self: &Arc<Self>, step: Step) {
+        match step {
+            Step::Nothing => {}
+            Step::Send => self.send(),
+            Step::Wait(delay) => {
+                let outbox = Arc::clone(self);
+                self.host.run_after(delay, move || {
+                    outbox.state.lock().has_timer = false;
+                    outbox.send();
+                });
+            }
+        }
+    }
+
+    fn send(self: &Arc<Self>) {
+        let (number, batch) = {
+            let mut state = self.state.lock();
+            if state.is_sending || !state.has_work() {
+                return;
+            }
+            state.is_sending = true;
+            match state.refused.take() {
+                Some(again) => again,
+                None => {
+                    let number = NEXT_BATCH.fetch_add(1, Ordering::Relaxed);
+                    let count = state.pending.len().min(self.rules.batch_max);
+                    let rest = state.pending.split_off(count);
+                    (number, std::mem::replace(&mut state.pending, rest))
+                }
+            }
+        };
+        let json = (self.rules.compose)(&batch, number);
+        let outbox = Arc::clone(self);
+        self.host.call_with(&json, b"", move |answer| outbox.answered(number, batch, answer.err()));
+    }
+
+    fn answered(self: &Arc<Self>, number: u64, batch: Vec<T>, refusal: Option<ProviderError>) {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        state.is_sending = false;
+        state.last_sent = Some(now);
+        let mut delay = self.rules.pause;
+        let mut complaint = None;
+        if let Some(error) = refusal {
+            if error.code == ProviderError::NO_PROVIDER {
+                state.absent_until = Some(now + ABSENT_FOR);
+                state.pending.clear();
+            } else if self.rules.insist {
+                state.refused = Some((number, batch));
+                delay = AGAIN_AFTER;
+                if state.is_closing {
+                    state.absent_until = Some(now + ABSENT_FOR);
+                }
+                complaint = Some(format!("{} are kept and sent again: {}", self.rules.what, error.message));
+            } else {
+                complaint = Some(format!("{} were not taken: {}", self.rules.what, error.message));
+            }
+        }
+        let step = if state.has_work() && !state.has_timer && !state.is_closing {
+            state.has_timer = true;
+            Step::Wait(delay)
+        } else {
+            Step::Nothing
+        };
+        self.answered.notify_all();
+        drop(state);
+        if let Some(complaint) = complaint {
+            self.host.log(Level::Warn, &complaint);
+        }
+        self.take(step);
+    }
+}
+
+impl<T> State<T> {
+    fn has_work(&self) -> bool {
+        self.refused.is_some() || !self.pending.is_empty()
+    }
+}

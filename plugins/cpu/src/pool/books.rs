@@ -1,0 +1,248 @@
+//! The books of the pool: who waits where, how much that is, what has ended.
+
+use super::lane::{Lane, Phase, missing_protections};
+use super::worker::Worker;
+use super::{Attempt, AttemptId, Effects, Entry, Failed, Outcome, Place, PoolLoad, Sizes, State, Stop, WorkerId};
+use super::{stop, supervisor};
+use crate::runtime::RuntimeKey;
+use crate::scheduler::{Ticket, micros};
+use potluck_sdk::message::cpu::outcome;
+use std::time::Instant;
+
+impl State {
+    /// Puts an attempt into the queue, or says why not.
+    pub(super) fn take_in(&mut self, attempt: Attempt, now: Instant) -> Result<AttemptId, Failed> {
+        if let Some(failed) = self.refusal(&attempt, now) {
+            return Err(failed);
+        }
+        let id = self.next_attempt;
+        self.next_attempt += 1;
+        self.counts.submitted += 1;
+        let ticket = Ticket {
+            priority: attempt.priority,
+            sequence: self.next_sequence(),
+            arrival_micros: self.micros(now),
+            estimate_micros: micros(attempt.estimate_seconds),
+        };
+        let deadline = attempt.deadline;
+        let announced = !attempt.confidential;
+        self.attempts.insert(id, Entry::new(attempt, ticket, now));
+        self.deadlines.insert((deadline, id));
+        self.enqueue(id);
+        self.touch(announced, now);
+        Ok(id)
+    }
+
+    pub(super) fn refusal(&mut self, attempt: &Attempt, now: Instant) -> Option<Failed> {
+        if self.stopping {
+            return Some(stop::failure(Stop::NodeStopping, attempt));
+        }
+        if let Some(lane) = self.lanes.get_mut(&attempt.runtime) {
+            if let Phase::Unavailable(reason, since) = &lane.phase {
+                // Something may have been repaired meanwhile; the next attempt finds out.
+                if now - *since < supervisor::RETRY_START_AFTER {
+                    return Some(Failed::new(outcome::RUNTIME_UNAVAILABLE, reason.clone()));
+                }
+                lane.phase = Phase::Asleep;
+            }
+            if attempt.others_work && !lane.protections.is_empty() {
+                // Otherwise the first worker tells, and `dispatch` decides.
+                if let Some(failed) = self.unprotected(&attempt.runtime) {
+                    return Some(failed);
+                }
+            }
+        }
+        let Sizes { queue_tasks_max, queue_bytes_max, .. } = self.sizes;
+        let (tasks, bytes) = (self.queued + self.parked.0, self.queued_bytes + self.parked.1);
+        if tasks >= queue_tasks_max || bytes + attempt.body.len() > queue_bytes_max {
+            let text = format!(
+                "{tasks} tasks with {bytes} bytes wait on this node, as many as it takes (queue_tasks_max {queue_tasks_max}, queue_bytes_max {queue_bytes_max}); try again later"
+            );
+            return Some(Failed::new(outcome::QUEUE_FULL, text));
+        }
+        None
+    }
+
+    /// Puts an attempt that has not begun into the queue.
+    pub(super) fn enqueue(&mut self, id: AttemptId) {
+        let Some(entry) = self.attempts.get_mut(&id) else { return };
+        if entry.is_paused {
+            // It was on its way to a worker.
+            return self.park(id);
+        }
+        entry.place = Place::Queued;
+        self.queued_bytes += entry.attempt.body.len();
+        self.queued_seconds += seconds_left(&entry.ticket);
+        let (ticket, key) = (entry.ticket, entry.attempt.runtime.clone());
+        self.queued += 1;
+        self.wake_lane(&key).queue.push(ticket, id);
+    }
+
+    /// Puts an attempt aside that has not begun and is paused.
+    pub(super) fn park(&mut self, id: AttemptId) {
+        let Some(entry) = self.attempts.get_mut(&id) else { return };
+        entry.place = Place::Parked;
+        self.parked.0 += 1;
+        self.parked.1 += entry.attempt.body.len();
+    }
+
+    /// Puts an attempt that has begun into the queue; it keeps its worker.
+    pub(super) fn enqueue_begun(&mut self, id: AttemptId, worker: WorkerId) {
+        let Some(entry) = self.attempts.get_mut(&id) else { return };
+        let Some(lane) = self.lanes.get_mut(&entry.attempt.runtime) else { return };
+        entry.place = Place::Begun(worker);
+        self.queued += 1;
+        self.queued_seconds += seconds_left(&entry.ticket);
+        lane.begun.push(entry.ticket, id);
+    }
+
+    /// The number of the next one that comes to the queue.
+    pub(super) fn next_sequence(&mut self) -> u64 {
+        self.next_sequence += 1;
+        self.next_sequence
+    }
+
+    /// A time as tickets have it.
+    pub(super) fn micros(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.epoch).as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// The lane of a runtime, which is made ready if nobody has needed it before.
+    pub(super) fn wake_lane(&mut self, key: &RuntimeKey) -> &mut Lane {
+        let (runtimes, algorithm) = (&self.runtimes, self.algorithm);
+        let lane = self.lanes.entry(key.clone()).or_insert_with(|| Lane::new(runtimes.get(key), algorithm));
+        if lane.phase == Phase::Asleep {
+            lane.phase = Phase::Preparing;
+            self.unprepared.push(key.clone());
+        }
+        lane
+    }
+
+    /// Whether the supervisor has something to do beside listening.
+    pub(super) fn has_chores(&self) -> bool {
+        !self.unprepared.is_empty()
+            || self.lanes.values().any(|lane| lane.spawns_wanted > 0)
+            || self.workers.values().any(Worker::is_room_missed)
+            // It sleeps until the next deadline.
+            || (self.awake_until.is_none() && self.busy() > 0)
+    }
+
+    /// Why a runtime does not take work of others; nothing when it does.
+    pub(super) fn unprotected(&self, key: &RuntimeKey) -> Option<Failed> {
+        if self.sizes.others_unprotected {
+            return None;
+        }
+        let missing = missing_protections(&self.lanes.get(key)?.protections)?;
+        let text = format!(
+            "this node takes no work of others in the runtime {}: its workers lack {missing}; `potluck doctor` there tells why, and `remote_unprotected = true` in its [plugins.cpu] takes it nevertheless",
+            key.name()
+        );
+        Some(Failed::new(outcome::RUNTIME_UNAVAILABLE, text))
+    }
+
+    /// Takes an attempt out of the queue, if it is there; where it is then is the caller's to say.
+    pub(super) fn dequeue(&mut self, id: AttemptId) {
+        let Some(entry) = self.attempts.get(&id) else { return };
+        let bytes = entry.attempt.body.len();
+        let Some(lane) = self.lanes.get_mut(&entry.attempt.runtime) else { return };
+        let removed = match entry.place {
+            Place::Queued => {
+                let removed = lane.queue.remove(entry.ticket).is_some();
+                self.queued_bytes -= if removed { bytes } else { 0 };
+                removed
+            }
+            Place::Begun(_) => lane.begun.remove(entry.ticket).is_some(),
+            Place::Parked => {
+                self.parked.0 -= 1;
+                self.parked.1 -= bytes;
+                return;
+            }
+            Place::Sent(_) | Place::Out(_) => return,
+        };
+        if removed {
+            self.queued -= 1;
+            self.queued_seconds -= seconds_left(&entry.ticket);
+        }
+        if self.queued == 0 {
+            self.queued_seconds = 0.0;
+        }
+    }
+
+    /// Something happened: the supervisor stays awake for a while, and the load is told.
+    pub(super) fn touch(&mut self, announced: bool, now: Instant) {
+        self.last_activity = now;
+        self.measures.note_queue(self.queued, now);
+        self.load_changed = true;
+        self.load_announced |= announced;
+    }
+
+    pub(super) fn load(&self, now: Instant) -> PoolLoad {
+        let mut running = 0;
+        let mut backlog_seconds = self.queued_seconds.max(0.0);
+        // What has no slot is in the queue, or is expected to need nothing for now.
+        for worker in self.workers.values().filter(|worker| !worker.doomed && !worker.is_off_slot) {
+            let mut head = true;
+            for sent in &worker.sent {
+                let Some(entry) = sent.attempt.and_then(|id| self.attempts.get(&id)) else { continue };
+                let estimate = entry.attempt.estimate_seconds;
+                let ran = if head { sent.ran(false, now).as_secs_f64() } else { 0.0 };
+                // What has run longer than expected is expected to need as long again.
+                backlog_seconds += if ran < estimate { estimate - ran } else { ran };
+                running += 1;
+                head = false;
+            }
+        }
+        // Those sent ahead wait as well, only elsewhere.
+        let ahead = running - self.busy().min(running);
+        PoolLoad { slots: self.sizes.slots, running: running - ahead, queued: self.queued + ahead, backlog_seconds }
+    }
+
+    /// Slots that are taken.
+    pub(super) fn busy(&self) -> usize {
+        let has_slot = |worker: &&Worker| !worker.doomed && !worker.sent.is_empty() && !worker.is_off_slot;
+        self.workers.values().filter(has_slot).count()
+    }
+
+    /// Workers whose attempt has begun and has no slot.
+    pub(super) fn off_slot(&self) -> usize {
+        self.workers.values().filter(|worker| !worker.doomed && worker.is_off_slot).count()
+    }
+
+    /// Ends an attempt: it is nowhere any more, and `done` will be told.
+    pub(super) fn finish(&mut self, id: AttemptId, outcome: Outcome, now: Instant, effects: &mut Effects) {
+        self.dequeue(id);
+        let Some(entry) = self.attempts.remove(&id) else { return };
+        let mut outcome = outcome;
+        outcome.context_switches = entry.switches;
+        self.deadlines.remove(&(entry.attempt.deadline, id));
+        if outcome.started {
+            self.counts.executed += 1;
+            self.measures.ended(&entry, &outcome, now);
+        }
+        self.touch(!entry.attempt.confidential, now);
+        effects.finished.push((entry.attempt.done, outcome));
+    }
+}
+
+impl Entry {
+    pub(super) fn new(attempt: Attempt, ticket: Ticket, now: Instant) -> Entry {
+        Entry {
+            attempt,
+            ticket,
+            place: Place::Queued,
+            unbegun: 0,
+            arrived: now,
+            first_run: None,
+            switches: 0,
+            is_paused: false,
+            waits_for: None,
+            moves: 0,
+            is_told: false,
+        }
+    }
+}
+
+/// How long an attempt is still expected to run.
+fn seconds_left(ticket: &Ticket) -> f64 {
+    ticket.estimate_micros as f64 / 1e6
+}

@@ -1,0 +1,115 @@
+//! What a worker's process uses, and what of that is its task's.
+//!
+//! The kernel counts for processes, and a worker runs many tasks. To look takes longer than a short task, so only those are
+//! looked at that have run for a while, and what a process had used before such a task is worked out: what it had when it
+//! was last looked at, and the time that the tasks ran which came in between.
+
+use super::{Sent, Worker};
+use crate::pool::process;
+use std::time::{Duration, Instant};
+
+/// How often a task that runs is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// What is known of the processor time of a process.
+#[derive(Default)]
+pub(super) struct CpuSeconds {
+    /// When it was last looked at.
+    read: f64,
+    /// How long tasks ran since.
+    pub(super) unread_seconds: f64,
+}
+
+/// What was seen of a task that has run for a while.
+#[derive(Clone, Copy)]
+pub(super) struct Seen {
+    at: Instant,
+    cpu_seconds_before: f64,
+    /// The most that its process ever had, when the task was first looked at.
+    peak_bytes_before: u64,
+    /// The most that its process had when it was looked at.
+    memory_bytes: u64,
+    cpu_seconds: f64,
+}
+
+impl Worker {
+    /// Processor time that the process has used, and all that it has started.
+    pub(in crate::pool) fn cpu_seconds(&self) -> f64 {
+        let own = self.child.id();
+        process::cpu_seconds(own) + process::descendants(own).into_iter().map(process::cpu_seconds).sum::<f64>()
+    }
+
+    pub(super) fn read_cpu_seconds(&mut self) -> f64 {
+        self.cpu = CpuSeconds { read: self.cpu_seconds(), unread_seconds: 0.0 };
+        self.cpu.read
+    }
+
+    /// Processor time that its oldest order has used, where that was measured from the start.
+    pub(in crate::pool) fn cpu_seconds_of_head(&self) -> Option<f64> {
+        Some(self.cpu_seconds() - self.sent.front()?.cpu_seconds_before?)
+    }
+
+    /// Threads of the process.
+    pub(in crate::pool) fn threads(&self) -> u64 {
+        process::threads(self.child.id())
+    }
+
+    /// Memory that it has taken since it was first looked at while it ran its order, in bytes.
+    pub(in crate::pool) fn memory_bytes_taken(&mut self) -> u64 {
+        let now = process::own_memory_bytes(self.child.id());
+        let head = self.sent.front_mut();
+        head.map_or(0, |sent| now.saturating_sub(*sent.memory_bytes_before.get_or_insert(now)))
+    }
+
+    /// Looks at the order that it runs, if that is due. Only for one that has run for a while.
+    pub(in crate::pool) fn look(&mut self, now: Instant) {
+        let is_due = |sent: &Sent| sent.seen.is_none_or(|seen| now >= seen.at + LOOK_EVERY);
+        if !self.sent.front().is_some_and(is_due) {
+            return;
+        }
+        let expected = self.cpu.read + self.cpu.unread_seconds;
+        let memory = process::memory(self.child.id());
+        let cpu_seconds = self.cpu_seconds();
+        let Some(sent) = self.sent.front_mut() else { return };
+        let before = sent.cpu_seconds_before.unwrap_or(expected).min(cpu_seconds);
+        let seen = sent.seen.get_or_insert(Seen {
+            at: now,
+            cpu_seconds_before: before,
+            peak_bytes_before: memory.peak_bytes,
+            memory_bytes: 0,
+            cpu_seconds: 0.0,
+        });
+        seen.at = now;
+        seen.memory_bytes = seen.memory_bytes.max(memory.resident_bytes);
+        seen.cpu_seconds = cpu_seconds - seen.cpu_seconds_before;
+    }
+
+    /// What an order has used, in processor seconds and bytes; nothing when it was never looked at.
+    pub(in crate::pool) fn used_by(&mut self, sent: &Sent) -> Option<(f64, u64)> {
+        let seen = sent.seen?;
+        let memory = process::memory(self.child.id());
+        if memory.resident_bytes == 0 {
+            // The process is gone.
+            return Some((seen.cpu_seconds, seen.memory_bytes));
+        }
+        let cpu_seconds = self.read_cpu_seconds() - seen.cpu_seconds_before;
+        // The peak is the process's. If it has grown since, this task has reached it.
+        let grown = if memory.peak_bytes > seen.peak_bytes_before { memory.peak_bytes } else { 0 };
+        Some((cpu_seconds.max(0.0), seen.memory_bytes.max(grown)))
+    }
+
+    /// The same of its oldest order.
+    pub(in crate::pool) fn used_by_head(&mut self) -> Option<(f64, u64)> {
+        let sent = self.sent.pop_front()?;
+        let used = self.used_by(&sent);
+        self.sent.push_front(sent);
+        used
+    }
+
+    /// Processor time that it has used since it was last looked at while it was idle; nothing the first time.
+    pub(in crate::pool) fn idle_cpu_seconds(&mut self) -> Option<f64> {
+        let now = self.cpu_seconds();
+        let before = self.idle_cpu_seconds_before.replace((self.last_used, now))?;
+        (before.0 == self.last_used).then_some(now - before.1)
+    }
+}
