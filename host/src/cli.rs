@@ -3,15 +3,21 @@
 mod files;
 mod help;
 mod identity;
+mod os;
 mod pool;
 mod runtime;
+mod schedule;
 
 pub(crate) use files::{
     BindArgs, DownloadArgs, FetchArgs, FileNameArgs, FilesArgs, FilesCommand, GetFileArgs, OwnedNameArgs, PutFileArgs,
     RecoveryArgs, RecoveryCommand, RecoveryExportArgs, RecoveryRestoreArgs, UploadArgs,
 };
 pub(crate) use identity::{IdArgs, IdCommand, IdExportArgs, IdImportArgs, TokenArgs, TokenCommand};
+pub(crate) use os::*;
 pub(crate) use pool::{JoinArgs, PoolArgs, PoolCommand, PoolCreateArgs, PoolTokenArgs};
+pub(crate) use schedule::{
+    ScheduleArgs, ScheduleCommand, ScheduleCompareArgs, SchedulerArgs, SchedulerCommand, SchedulerSetArgs,
+};
 
 use crate::commands::values::{Member, byte_size, host_port, member, seconds};
 use clap::{Args, Parser, Subcommand};
@@ -122,6 +128,8 @@ pub(crate) enum Command {
     /// Keep this node through the loss of the machine
     #[command(after_help = help::RECOVERY_HELP)]
     Recovery(RecoveryArgs),
+    #[command(flatten)]
+    Os(OsCommand),
     /// Show how a node fares
     Status,
     /// List the peers of the pool
@@ -134,6 +142,11 @@ pub(crate) enum Command {
     /// Check this installation and its node: what works, what protects, and what to do about the rest
     #[command(after_help = help::DOCTOR_HELP)]
     Doctor(DoctorArgs),
+    /// Show or choose the order in which tasks run
+    #[command(after_help = schedule::SCHEDULER_HELP)]
+    Scheduler(SchedulerArgs),
+    /// Compare scheduling algorithms on one workload
+    Schedule(ScheduleArgs),
     /// Send any message and print the reply
     #[command(after_help = help::SEND_HELP)]
     Send(SendArgs),
@@ -259,6 +272,15 @@ pub(crate) struct CpuArgs {
     /// Use an interpreter that nobody has used before and nobody uses afterwards, as `sandbox` and `wasm` always do
     #[arg(long)]
     pub(crate) isolated: bool,
+
+    /// Be content with the result of an earlier run of the same program with the same arguments, and keep this one; without
+    /// it only what the sandbox saw to be deterministic is reused
+    #[arg(long, conflicts_with = "no_cache")]
+    pub(crate) cache: bool,
+
+    /// Run it, whatever is known of earlier runs
+    #[arg(long)]
+    pub(crate) no_cache: bool,
 
     /// How long the task is expected to run [default: learned from earlier runs]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]

@@ -14,6 +14,7 @@ mod identity;
 mod join;
 mod memory;
 mod node;
+mod os;
 mod owned;
 mod passphrase;
 mod peers;
@@ -22,6 +23,7 @@ mod pool;
 mod recovery;
 mod runtime_status;
 mod sandbox;
+mod schedule;
 mod selftest;
 mod send;
 mod session;
@@ -108,9 +110,12 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Owned => ask(&node, async |session| owned::list(&session).await),
             Command::DeleteOwned(args) => ask(&node, async |session| owned::delete(&session, &args.name).await),
             Command::Recovery(args) => recovery::run(&node, args),
+            Command::Os(command) => ask(&node, async |session| os::run(session, command).await),
             Command::Status => ask(&node, async |session| status::run(&session).await),
             Command::Peers => ask(&node, async |session| peers::run(&session).await),
             Command::Sandbox(args) => ask(&node, async |session| sandbox::run(&session, args.command).await),
+            Command::Scheduler(args) => ask(&node, async |session| schedule::scheduler(&session, args.command).await),
+            Command::Schedule(args) => ask(&node, async |session| schedule::run(&session, args).await),
             Command::Doctor(args) => block_on(doctor::run(&node, args)),
             Command::Plugins => ask(&node, async |session| plugins::run(&session).await),
             Command::Send(args) => ask(&node, async |session| send::run(&session, args).await),

@@ -7,7 +7,7 @@ use super::{EXIT_INTERRUPTED, UsageError, values};
 use crate::cli::{CancelArgs, CpuArgs};
 use crate::output::{self, python_text, units};
 use anyhow::Context;
-use potluck_sdk::message::cpu::{CancelTask, CpuResult, CpuTask};
+use potluck_sdk::message::cpu::{CachePolicy, CancelTask, CpuResult, CpuTask};
 use potluck_sdk::message::{RawValue, to_json};
 use std::borrow::Cow;
 use std::io::Read;
@@ -53,6 +53,12 @@ pub(super) async fn run(node: &Target, args: CpuArgs) -> anyhow::Result<ExitCode
         memory_limit_bytes: args.memory_limit,
         output_limit_bytes: args.output_limit,
         isolated: args.isolated.then_some(true),
+        cache: match (args.cache, args.no_cache) {
+            (true, _) => Some(CachePolicy::Always),
+            (_, true) => Some(CachePolicy::Never),
+            (false, false) => None,
+        },
+        ..CpuTask::default()
     };
 
     let session = Session::connect(node).await?;

@@ -7,6 +7,8 @@ use comfy_table::{Cell, Color};
 use potluck_sdk::message::node::{ListPlugins, PluginList, PluginReport, PluginState};
 use std::process::ExitCode;
 
+const MESSAGES: &str = "MESSAGES";
+
 /// Lists a node's plugins, and below them the reasons of those that do not work.
 pub(super) async fn run(session: &Session) -> anyhow::Result<ExitCode> {
     let reply = session.ask(&ListPlugins {}).await?;
@@ -19,18 +21,36 @@ pub(super) async fn run(session: &Session) -> anyhow::Result<ExitCode> {
         output::print_line("No plugins; name them in plugins.toml")?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table =
-        Table::new(&["PLUGIN", "STATE", "VERSION", "ISOLATION", "CALLS", "ERRORS", "P50", "P99", "MESSAGES"]);
-    for plugin in &list.plugins {
-        table.cells(row(plugin));
+    let table = table(&list.plugins, true);
+    if table.fits("") {
+        table.print("")?;
+    } else {
+        // What they answer is long, so in a narrow terminal it comes below the numbers.
+        self::table(&list.plugins, false).print("")?;
+        output::print_line("")?;
+        let mut messages = Table::new(&["PLUGIN", MESSAGES]);
+        for plugin in &list.plugins {
+            messages.row([plugin.id.as_str(), &plugin.messages.join(", ")]);
+        }
+        messages.print("")?;
     }
-    table.align_right(4..8);
-    table.print("")?;
     let reasons: Vec<String> = list.plugins.iter().filter_map(reason).collect();
     if !reasons.is_empty() {
         output::print_line(&format!("\n{}", reasons.join("\n")))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn table(plugins: &[PluginReport], with_messages: bool) -> Table {
+    let mut headings = vec!["PLUGIN", "STATE", "VERSION", "ISOLATION", "CALLS", "ERRORS", "P50", "P99"];
+    headings.extend(with_messages.then_some(MESSAGES));
+    let mut table = Table::new(&headings);
+    for plugin in plugins {
+        let messages = with_messages.then(|| text_cell(&plugin.messages.join(", ")));
+        table.cells(row(plugin).into_iter().chain(messages));
+    }
+    table.align_right(4..8);
+    table
 }
 
 /// Why a plugin does not work as it should, in one line.
@@ -39,7 +59,7 @@ fn reason(plugin: &PluginReport) -> Option<String> {
     Some(output::printable(&format!("{} is {}: {reason}", plugin.id, plugin.state.word())).into_owned())
 }
 
-fn row(plugin: &PluginReport) -> [Cell; 9] {
+fn row(plugin: &PluginReport) -> [Cell; 8] {
     let color = match plugin.state {
         PluginState::Failed => Some(Color::Red),
         PluginState::Degraded => Some(Color::Yellow),
@@ -60,6 +80,5 @@ fn row(plugin: &PluginReport) -> [Cell; 9] {
         text_cell(&plugin.errors.to_string()),
         latency(plugin.p50_microseconds),
         latency(plugin.p99_microseconds),
-        text_cell(&plugin.messages.join(", ")),
     ]
 }

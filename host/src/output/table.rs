@@ -44,15 +44,21 @@ impl Table {
         self.right_aligned.extend(columns);
     }
 
+    /// Whether it is printed as a table, and not in blocks because the terminal is too narrow.
+    pub(crate) fn fits(&self, margin: &str) -> bool {
+        self.width.is_none_or(|width| self.least_width() <= width.saturating_sub(margin.len()))
+    }
+
     /// Prints the table, each line behind `margin`.
     pub(crate) fn print(self, margin: &str) -> Result<(), OutputError> {
         print_line(&self.text(margin))
     }
 
-    fn text(self, margin: &str) -> String {
+    /// The table as text, each line behind `margin`.
+    pub(crate) fn text(self, margin: &str) -> String {
         let width = self.width.map(|width| width.saturating_sub(margin.len()));
         let text = match width {
-            Some(width) if !self.headings.is_empty() && self.least_width() > width => self.blocks(width),
+            Some(width) if !self.headings.is_empty() && !self.fits(margin) => self.blocks(width),
             _ => self.columns(width),
         };
         // The padding of the last column is trimmed, and so is the margin of an empty line.
@@ -167,5 +173,6 @@ memory\\n     12";
         assert!(text.starts_with("NAME      cpu\nCALLS     5\nMESSAGES  CPU_TASK,"), "{text}");
         assert!(text.contains("\n\nNAME      memory\\n\n"), "{text}");
         assert!(text.lines().all(|line| line.len() <= 30), "{text}");
+        assert_eq!([None, Some(44), Some(30)].map(|width| table(width).fits("")), [true, true, false]);
     }
 }

@@ -1,0 +1,224 @@
+//! The commands of the operating system: `ps`, `kill`, `group`, `resources`, `deadlock`, `memmap`, `queue`, `sem`,
+//! `history`, `top` and their companions. Each asks the node, or through it the peer that `--to` names.
+
+mod arena;
+mod cache;
+mod deadlock;
+mod export;
+mod groups;
+mod history;
+mod list;
+mod processes;
+mod queues;
+mod quota;
+mod resources;
+mod screen;
+mod semaphores;
+mod top;
+mod view;
+
+use super::UsageError;
+use super::session::Session;
+use crate::cli::{OsCommand, ToArgs};
+use crate::output::{self, printable};
+use potluck_sdk::{ProviderError, Response, message};
+use serde::Serialize;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// How much longer than the node a command waits for the answer to a message with a time-out of its own.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Carries one of the commands out.
+pub(super) async fn run(session: Session, command: OsCommand) -> anyhow::Result<ExitCode> {
+    let (plugin, json) = (provider(&command), session.json);
+    let result = carry_out(session, command).await;
+    // Programs get the node's own words.
+    if json { result } else { result.map_err(|error| advised(error, plugin)) }
+}
+
+async fn carry_out(session: Session, command: OsCommand) -> anyhow::Result<ExitCode> {
+    let node = |to: ToArgs| Node { session, to: to.to };
+    match command {
+        OsCommand::Ps(args) => list::ps(&node(args.to.clone()), args).await,
+        OsCommand::Kill(args) => processes::kill(&node(args.to.clone()), args).await,
+        OsCommand::Pause(args) => processes::pause(&node(args.to.clone()), args).await,
+        OsCommand::Resume(args) => processes::resume(&node(args.to.clone()), args).await,
+        OsCommand::Wait(args) => processes::wait(&node(args.to.clone()), args).await,
+        OsCommand::Priority(args) => processes::priority(&node(args.to.clone()), args).await,
+        OsCommand::Group(args) => groups::run(&node(args.to), args.command).await,
+        OsCommand::Resources(args) => resources::run(&node(args.to), args.command).await,
+        OsCommand::Deadlock(args) => deadlock::run(&node(args.to), args.command).await,
+        OsCommand::Alloc(args) => arena::alloc(&node(args.to.clone()), args).await,
+        OsCommand::Free(args) => arena::free(&node(args.to.clone()), args).await,
+        OsCommand::Memmap(args) => arena::memmap(&node(args.to.clone()), args).await,
+        OsCommand::Allocator(args) => arena::allocator(&node(args.to), args.command).await,
+        OsCommand::Queue(args) => queues::run(&node(args.to), args.command).await,
+        OsCommand::Sem(args) => semaphores::run(&node(args.to), args.command).await,
+        OsCommand::History(args) => history::run(&node(args.to.clone()), *args).await,
+        OsCommand::Quota(to) => quota::run(&node(to)).await,
+        OsCommand::Cache(args) => cache::run(&node(args.to), args.command).await,
+        OsCommand::Top(args) => top::run(&node(args.to.clone()), args).await,
+    }
+}
+
+/// The node that is asked, or the peer behind it.
+struct Node {
+    session: Session,
+    to: Option<String>,
+}
+
+impl Node {
+    fn json(&self) -> bool {
+        self.session.json
+    }
+
+    /// Sends a message that is answered at once.
+    async fn ask<T: Serialize>(&self, request: &T) -> anyhow::Result<Response> {
+        self.session.ask_json(&self.addressed(request)).await
+    }
+
+    /// Sends a message that is answered when something has happened; with a time-out, soon after it at the latest.
+    async fn wait<T: Serialize>(&self, request: &T, timeout: Option<f64>) -> anyhow::Result<Response> {
+        let json = self.addressed(request);
+        match timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
+            Some(timeout) => self.session.ask_within(timeout.saturating_add(PATIENCE), &json).await,
+            None => Ok(self.session.client.request(&json, &[]).await?),
+        }
+    }
+
+    fn addressed<T: Serialize>(&self, request: &T) -> String {
+        let json = message::to_json(request);
+        match (&self.to, json.strip_prefix('{')) {
+            // Every message has a type, so something comes behind the comma.
+            (Some(peer), Some(rest)) => format!("{{\"to\":{},{rest}", serde_json::Value::from(peer.as_str())),
+            _ => json,
+        }
+    }
+
+    /// Prints the reply as it is for programs, and a line for people.
+    fn print(&self, reply: &Response, line: impl FnOnce() -> anyhow::Result<String>) -> anyhow::Result<()> {
+        if self.json() {
+            output::print_json(&reply.json)?;
+        } else {
+            output::print_line(&printable(&line()?))?;
+        }
+        Ok(())
+    }
+}
+
+/// Reports what went wrong with one of several things; an error that is about none of them alone goes up.
+fn report_one(node: &Node, name: &str, error: anyhow::Error) -> anyhow::Result<()> {
+    let refusal: ProviderError = error.downcast()?;
+    if refusal.code == ProviderError::NO_PROVIDER {
+        return Err(refusal.into());
+    }
+    if node.json() {
+        output::print_json(&String::from_utf8_lossy(&refusal.to_json()))?;
+    }
+    output::note(&format!("Error: {}", printable(&about(name, &refusal))));
+    Ok(())
+}
+
+/// What went wrong, with the name of what it went wrong with.
+fn about(name: &str, refusal: &ProviderError) -> String {
+    let text = with_advice(refusal, PROCESS);
+    if text.split_whitespace().any(|word| word.trim_end_matches([',', ';', ':']) == name) {
+        text
+    } else {
+        format!("{name}: {text}")
+    }
+}
+
+/// The plugin that knows processes.
+const PROCESS: &str = "process";
+
+/// The plugin that answers a command.
+fn provider(command: &OsCommand) -> &'static str {
+    match command {
+        OsCommand::Resources(_) | OsCommand::Deadlock(_) => "deadlock",
+        OsCommand::Alloc(_) | OsCommand::Free(_) | OsCommand::Memmap(_) | OsCommand::Allocator(_) => "memory-manager",
+        OsCommand::Queue(_) | OsCommand::Sem(_) => "ipc",
+        OsCommand::History(_) => "history",
+        OsCommand::Quota(_) => "quota",
+        OsCommand::Cache(_) => "cache",
+        OsCommand::Ps(_)
+        | OsCommand::Kill(_)
+        | OsCommand::Pause(_)
+        | OsCommand::Resume(_)
+        | OsCommand::Wait(_)
+        | OsCommand::Priority(_)
+        | OsCommand::Group(_)
+        | OsCommand::Top(_) => PROCESS,
+    }
+}
+
+fn advised(error: anyhow::Error, plugin: &str) -> anyhow::Error {
+    match error.downcast::<ProviderError>() {
+        Ok(mut refusal) => {
+            refusal.message = with_advice(&refusal, plugin);
+            refusal.into()
+        }
+        Err(error) => error,
+    }
+}
+
+/// The node's words, and which command helps. Many of these words are those of the original system, and clients compare
+/// them, so the node itself cannot say more.
+fn with_advice(refusal: &ProviderError, plugin: &str) -> String {
+    let text = &refusal.message;
+    let advice = match (&*refusal.code, text.split(' ').next().unwrap_or_default()) {
+        (ProviderError::NO_PROVIDER, _) => return format!("{text}, and name [plugins.{plugin}] in its plugins.toml"),
+        ("not_found", "Process") => "`potluck ps --all` shows those that there are",
+        ("not_found", "Queue") => "`potluck queue list` shows those that there are",
+        ("not_found", "Semaphore") => "`potluck sem list` shows those that there are",
+        ("already_exists", "Queue" | "Semaphore") => "with --exist-ok that one is used",
+        ("not_registered", "Process") => "`potluck resources need` registers it",
+        ("not_registered", "Resource") => "`potluck resources` shows those that there are",
+        ("not_allocated", _) => "`potluck resources` shows who has what",
+        ("block_not_found", _) => "see `potluck memmap`",
+        _ => return text.clone(),
+    };
+    format!("{text}; {advice}")
+}
+
+/// `1 process`, `2 processes`.
+fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// How long ago a moment was, in seconds.
+fn age_seconds(unix_milliseconds: u64) -> f64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (now.as_secs_f64() - unix_milliseconds as f64 / 1000.0).max(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_which_command_helps() {
+        let text = |code: &'static str, text: &str| with_advice(&ProviderError::new(code, text), "ipc");
+        assert_eq!(
+            text("not_found", "Queue q not found"),
+            "Queue q not found; `potluck queue list` shows those that there are"
+        );
+        assert_eq!(text("internal", "Queue q is odd"), "Queue q is odd");
+        assert!(
+            text(ProviderError::NO_PROVIDER, "see `potluck plugins`").ends_with("[plugins.ipc] in its plugins.toml")
+        );
+    }
+
+    #[test]
+    fn one_of_several_is_named_once() {
+        let refusal = |text: &str| ProviderError::new("other", text);
+        assert_eq!(about("P7", &refusal("Process P7 is odd")), "Process P7 is odd");
+        assert_eq!(about("P7", &refusal("Process P77 is odd")), "P7: Process P77 is odd");
+    }
+
+    #[test]
+    fn numbers_agree_with_their_nouns() {
+        assert_eq!([count(0, "block", "blocks"), count(1, "block", "blocks")], ["0 blocks", "1 block"]);
+    }
+}

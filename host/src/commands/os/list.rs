@@ -1,0 +1,244 @@
+//! `potluck ps`.
+
+use super::{Node, age_seconds, screen};
+use crate::cli::{PsArgs, StateName};
+use crate::commands::session::parse;
+use crate::output::table::{Table, state_cell, text_cell};
+use crate::output::{self, shorten, units};
+use comfy_table::Color;
+use potluck_sdk::message::process::{ListProcesses, ProcessFacts, ProcessList, ProcessState, ProcessTree};
+use std::collections::{HashMap, HashSet};
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::signal::ctrl_c;
+
+/// Processes of one answer of the node.
+const PAGE: usize = 1000;
+/// Longest text of a cell, in characters.
+const CELL_CHARACTERS_MAX: usize = 60;
+/// A pause that is shorter keeps the node busy with nothing else.
+const PAUSE_SECONDS_MIN: f64 = 0.1;
+
+/// Prints the processes, once or until Ctrl-C.
+pub(super) async fn ps(node: &Node, args: PsArgs) -> anyhow::Result<ExitCode> {
+    if !args.watch {
+        let (text, code) = show(node, &args).await?;
+        output::print(&text)?;
+        return Ok(code);
+    }
+    let pause = Duration::from_secs_f64(args.every.clamp(PAUSE_SECONDS_MIN, 86_400.0));
+    let mut interrupt = std::pin::pin!(ctrl_c());
+    loop {
+        let shown = tokio::select! {
+            biased;
+            Ok(()) = &mut interrupt => return Ok(ExitCode::SUCCESS),
+            shown = show(node, &args) => shown?,
+        };
+        // The screen is cleared and drawn in one write, so that it does not flicker.
+        let clear = if output::stdout_is_terminal() && !node.json() { screen::CLEAR } else { "" };
+        output::print(&format!("{clear}{}", shown.0))?;
+        tokio::select! {
+            biased;
+            Ok(()) = &mut interrupt => return Ok(ExitCode::SUCCESS),
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// The text to print.
+async fn show(node: &Node, args: &PsArgs) -> anyhow::Result<(String, ExitCode)> {
+    if let (Some(pid), true) = (&args.pid, node.json()) {
+        let reply = node.ask(&ProcessTree { root_pid: Some(pid.into()) }).await?;
+        return Ok((format!("{}\n", output::one_line(&reply.json)), ExitCode::SUCCESS));
+    }
+    let mut request = ListProcesses {
+        state: args.state.map(state),
+        group_id: args.group.as_deref().map(Into::into),
+        after: None,
+        limit: Some(args.limit.clamp(1, PAGE)),
+    };
+    let mut json = String::new();
+    let mut processes: Vec<ProcessFacts> = Vec::new();
+    let more = loop {
+        let reply = node.ask(&request).await?;
+        let page: ProcessList = parse(&reply)?;
+        if node.json() {
+            json += &format!("{}\n", output::one_line(&reply.json));
+        }
+        let is_empty = page.processes.is_empty();
+        processes.extend(page.processes);
+        match page.next.filter(|_| !is_empty) {
+            Some(next) if processes.len() < args.limit => request.after = Some(next.into()),
+            next => break next.is_some(),
+        }
+    };
+    if node.json() {
+        return Ok((json, ExitCode::SUCCESS));
+    }
+    if let Some(pid) = &args.pid {
+        processes = below(processes, pid);
+        anyhow::ensure!(
+            !processes.is_empty(),
+            "there is no process {pid}; `potluck ps --all` shows those that there are"
+        );
+    }
+    let wants_ended = args.all || args.state.is_some() || args.pid.is_some();
+    processes.retain(|process| {
+        (wants_ended || process.state != ProcessState::Terminated)
+            && args.by.as_ref().is_none_or(|by| process.requested_by == *by)
+            && args.name.as_ref().is_none_or(|name| has(process, name))
+    });
+    let mut text = if processes.is_empty() { "No processes\n".to_owned() } else { table(&processes, args.flat) + "\n" };
+    if more {
+        text += "There are more; --limit shows them.\n";
+    }
+    Ok((text, ExitCode::SUCCESS))
+}
+
+fn has(process: &ProcessFacts, name: &str) -> bool {
+    [&process.function, &process.task_id, &process.name].iter().any(|text| text.contains(name))
+}
+
+fn state(name: StateName) -> ProcessState {
+    match name {
+        StateName::New => ProcessState::New,
+        StateName::Ready => ProcessState::Ready,
+        StateName::Running => ProcessState::Running,
+        StateName::Waiting => ProcessState::Waiting,
+        StateName::Terminated => ProcessState::Terminated,
+        StateName::Zombie => ProcessState::Zombie,
+    }
+}
+
+/// A process and all that came from it, of those that are there.
+fn below(processes: Vec<ProcessFacts>, root: &str) -> Vec<ProcessFacts> {
+    let mut wanted: HashSet<String> = HashSet::from([root.to_owned()]);
+    // A child may stand before its parent, so it is looked through until nothing is added any more.
+    loop {
+        let before = wanted.len();
+        for process in &processes {
+            if process.ppid.as_ref().is_some_and(|parent| wanted.contains(parent)) {
+                wanted.insert(process.pid.clone());
+            }
+        }
+        if wanted.len() == before {
+            break;
+        }
+    }
+    processes.into_iter().filter(|process| wanted.contains(&process.pid)).collect()
+}
+
+/// The processes as a table, one below its parent.
+fn table(processes: &[ProcessFacts], flat: bool) -> String {
+    let mut table =
+        Table::new(&["PID", "STATE", "CPU", "AGE", "PRIORITY", "RUNTIME", "WHERE", "FOR", "FUNCTION", "WHY"]);
+    let rows = if flat { processes.iter().map(|it| (String::new(), it)).collect() } else { tree(processes) };
+    for (lines, process) in rows {
+        let why = match &process.exit {
+            Some(exit) if exit.error.is_empty() => format!("exit code {}", exit.exit_code),
+            Some(exit) => format!("exit code {}: {}", exit.exit_code, exit.error),
+            None => process.reason.clone(),
+        };
+        let cpu = process.exit.as_ref().and_then(|exit| exit.cpu_seconds);
+        table.cells([
+            text_cell(&format!("{lines}{}", process.pid)),
+            state_cell(process.state.word(), color(process.state)),
+            text_cell(&cpu.map_or_else(|| "-".to_owned(), units::seconds)),
+            text_cell(&units::seconds(age_seconds(process.created_unix_milliseconds).round())),
+            text_cell(&process.priority.to_string()),
+            text_cell(or_dash(&process.runtime)),
+            text_cell(or_dash(&process.executed_by)),
+            text_cell(&shorten(or_dash(&process.requested_by), 8)),
+            text_cell(&shorten(what(process), CELL_CHARACTERS_MAX)),
+            text_cell(&shorten(&why, CELL_CHARACTERS_MAX)),
+        ]);
+    }
+    table.align_right([2, 3, 4]);
+    table.text("")
+}
+
+/// What a process is about.
+pub(super) fn what(process: &ProcessFacts) -> &str {
+    [&process.function, &process.name, &process.task_id].into_iter().find(|text| !text.is_empty()).map_or("-", |it| it)
+}
+
+pub(super) fn or_dash(text: &str) -> &str {
+    if text.is_empty() { "-" } else { text }
+}
+
+fn color(state: ProcessState) -> Option<Color> {
+    match state {
+        ProcessState::Running => Some(Color::Green),
+        ProcessState::Waiting => Some(Color::Yellow),
+        ProcessState::Zombie => Some(Color::Red),
+        ProcessState::New | ProcessState::Ready | ProcessState::Terminated => None,
+    }
+}
+
+/// The processes in the order of a tree, with the lines that lead to each. One whose parent is not there is a root.
+pub(super) fn tree(processes: &[ProcessFacts]) -> Vec<(String, &ProcessFacts)> {
+    let known: HashSet<&str> = processes.iter().map(|process| process.pid.as_str()).collect();
+    let parent = |process: &ProcessFacts| process.ppid.clone().filter(|parent| known.contains(parent.as_str()));
+    let mut children: HashMap<Option<String>, Vec<&ProcessFacts>> = HashMap::new();
+    for process in processes {
+        children.entry(parent(process)).or_default().push(process);
+    }
+    let mut rows = Vec::with_capacity(processes.len());
+    let roots = children.remove(&None).unwrap_or_default();
+    // What is to be shown, the next last: the lines before it, whether it is the last of its siblings, its depth.
+    let mut open: Vec<(String, bool, bool, &ProcessFacts)> =
+        roots.into_iter().rev().map(|root| (String::new(), true, true, root)).collect();
+    while let Some((lines, is_last, is_root, process)) = open.pop() {
+        let own = match (is_root, is_last) {
+            (true, _) => String::new(),
+            (false, true) => format!("{lines}└─ "),
+            (false, false) => format!("{lines}├─ "),
+        };
+        let inner = match (is_root, is_last) {
+            (true, _) => String::new(),
+            (false, true) => format!("{lines}   "),
+            (false, false) => format!("{lines}│  "),
+        };
+        rows.push((own, process));
+        // Taken out, so that no answer of a node can lead round in circles.
+        let of_process = children.remove(&Some(process.pid.clone())).unwrap_or_default();
+        let count = of_process.len();
+        for (index, child) in of_process.into_iter().enumerate().rev() {
+            open.push((inner.clone(), index + 1 == count, false, child));
+        }
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(pid: &str, parent: Option<&str>) -> ProcessFacts {
+        ProcessFacts { pid: pid.to_owned(), ppid: parent.map(str::to_owned), ..ProcessFacts::default() }
+    }
+
+    #[test]
+    fn children_stand_below_their_parents() {
+        let processes = [
+            process("P1", None),
+            process("P2", Some("P1")),
+            process("P3", Some("P1")),
+            process("P4", Some("P2")),
+            process("P5", Some("gone")),
+            process("P6", Some("P2")),
+        ];
+        let rows: Vec<String> =
+            tree(&processes).iter().map(|(lines, process)| format!("{lines}{}", process.pid)).collect();
+        assert_eq!(rows, ["P1", "├─ P2", "│  ├─ P4", "│  └─ P6", "└─ P3", "P5"]);
+        let of_p2: Vec<String> = below(processes.to_vec(), "P2").into_iter().map(|process| process.pid).collect();
+        assert_eq!(of_p2, ["P2", "P4", "P6"]);
+    }
+
+    #[test]
+    fn parents_in_a_circle_do_no_harm() {
+        let processes = [process("P1", Some("P2")), process("P2", Some("P1")), process("P3", Some("P3"))];
+        tree(&processes);
+        assert_eq!(below(processes.to_vec(), "P1").len(), 2);
+    }
+}
