@@ -4,6 +4,7 @@ mod call;
 mod cancel;
 mod memory;
 mod node;
+mod os;
 mod sandbox;
 mod security;
 mod storage;
@@ -33,6 +34,8 @@ pub(crate) enum Bench {
     Security,
     /// Files put, read, uploaded encrypted and fetched, beside scp, rsync, nginx with curl, and age
     Storage,
+    /// Schedulers, system calls, queues, semaphores, allocator and history
+    Os,
 }
 
 impl Bench {
@@ -50,6 +53,7 @@ impl Bench {
             Bench::Sandbox => return sandbox::run(setup, found),
             Bench::Security => return security::run(setup, found),
             Bench::Storage => return storage::run(setup, found),
+            Bench::Os => return os::run(setup, found),
             Bench::Cancel => cancel::run(setup),
             Bench::Node => node::run(setup),
         };

@@ -49,6 +49,9 @@ struct Arguments {
     /// Size of the large files of the benchmark of storage; it needs about ten times as much room
     #[arg(long, value_name = "N", default_value_t = 1.0)]
     gigabytes: f64,
+    /// Only this part of the benchmark of the operating system
+    #[arg(long)]
+    part: Option<String>,
 }
 
 /// What all benchmarks need to know.
@@ -63,6 +66,8 @@ struct Setup {
     seconds: f64,
     /// Bytes of large files.
     large_bytes: u64,
+    /// The only part of the benchmark of the operating system.
+    part: Option<String>,
     interrupt: Interrupt,
 }
 
@@ -135,6 +140,7 @@ impl Setup {
             competitors,
             seconds: arguments.seconds,
             large_bytes: (arguments.gigabytes * 1e9) as u64,
+            part: arguments.part.clone(),
             interrupt: Interrupt::catch()?,
         })
     }

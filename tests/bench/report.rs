@@ -78,6 +78,12 @@ impl Figure {
         self
     }
 
+    /// Without the competitor, which was not there.
+    pub(crate) fn alone(mut self) -> Figure {
+        (self.beside, self.ratio) = (None, None);
+        self
+    }
+
     pub(crate) fn budget(mut self, budget: Budget) -> Figure {
         self.budget = Some(budget);
         self

@@ -20,12 +20,14 @@ pub(crate) struct Trivial {
 
 impl Trivial {
     pub(crate) fn python() -> Trivial {
-        Trivial { message: json!({ "type": "CPU_TASK", "program": PROGRAM, "function": "square" }) }
+        Trivial { message: json!({ "type": "CPU_TASK", "program": PROGRAM, "function": "square", "cache": false }) }
     }
 
     pub(crate) fn sandbox() -> Trivial {
         let mut message = Trivial::python().message;
         message["runtime"] = "sandbox".into();
+        // Each is to be run.
+        message["cache"] = false.into();
         Trivial { message }
     }
 

@@ -214,10 +214,11 @@ impl NodeBuilder {
             let own = if more.contains("[plugins.tracker]") { "" } else { "[plugins.tracker]\n" };
             return needed.then(|| format!("[node]\n{node_settings}\n{own}{more}"));
         }
+        // As in the shipped file, cpu starts last: then those that it asks are there.
         // Tests stop many nodes, some of them with tasks that never end.
         let drain = if cpu_settings.contains("drain_seconds") { "" } else { "drain_seconds = 0.2\n" };
         Some(format!(
-            "[node]\n{node_settings}\n[plugins.memory]\n{memory_settings}\n[plugins.cpu]\n{drain}{cpu_settings}\n{more}"
+            "[node]\n{node_settings}\n[plugins.memory]\n{memory_settings}\n{more}\n[plugins.cpu]\n{drain}{cpu_settings}\n"
         ))
     }
 }

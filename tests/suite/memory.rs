@@ -293,3 +293,32 @@ fn many_requests_may_be_in_flight_on_one_connection() {
         assert_eq!(versions.len(), 5000, "no version is given out twice");
     });
 }
+
+#[test]
+fn a_watcher_is_told_of_the_next_change_and_costs_nothing_when_it_is_gone() {
+    let node = memory_node("");
+    let version = node.call(set("k", 1))["version"].as_u64().unwrap();
+    let watch = |after: u64| json!({ "type": "WATCH_MEM", "key": "k", "after_version": after });
+    let (mut first, second) = (node.wire(), node.wire());
+    first.send(watch(version));
+    second.another().send(watch(version));
+    node.wait_until("both to watch", |status| status["memory"]["watchers"] == 2);
+    drop(second);
+    node.wait_until("one to be gone", |status| status["memory"]["watchers"] == 1);
+    node.call(set("k", "new"));
+    let told = first.read();
+    assert_eq!((&told["type"], &told["value"]), (&json!("MEM_RESPONSE"), &json!("new")), "{told}");
+    // The change that it has missed is told at once; after a time-out it gets what is there.
+    assert_eq!(first.call(watch(version))["value"], "new");
+    let waited = first.call(with(watch(told["version"].as_u64().unwrap()), json!({ "timeout": 0.05 })));
+    assert_eq!((&waited["value"], &waited["version"]), (&json!("new"), &told["version"]));
+    assert_eq!(node.status()["memory"]["watchers"], 0);
+}
+
+#[test]
+fn an_entry_that_expires_is_told_to_who_watches_it() {
+    let node = memory_node("");
+    let stored = node.call(with(set("k", 1), json!({ "ttl_seconds": 0.1 })));
+    let told = node.call(json!({ "type": "WATCH_MEM", "key": "k", "after_version": stored["version"], "timeout": 60 }));
+    assert_eq!(told["found"], false, "{told}");
+}

@@ -13,8 +13,9 @@ const PACKAGE: &str = "potluck-tests";
 const PROGRAM: &str = "potluck-bench";
 
 /// What the node is compared with: the benchmark, the program by which it is found, and its Debian package.
-const COMPARISONS: [(&str, &str, &str); 7] = [
+const COMPARISONS: [(&str, &str, &str); 8] = [
     ("memory", "redis-server", "redis-server"),
+    ("os", "redis-server", "redis-server"),
     ("storage", "nginx", "nginx-light"),
     ("storage", "curl", "curl"),
     ("storage", "sshd", "openssh-server"),
@@ -34,6 +35,9 @@ pub(crate) struct Arguments {
     /// Size of the large files of the benchmark of storage; it needs about ten times as much room [default: 1]
     #[arg(long, value_name = "N")]
     gigabytes: Option<f64>,
+    /// Only this part of the benchmark of the operating system
+    #[arg(long)]
+    part: Option<String>,
 }
 
 /// Runs the benchmarks and returns their exit code.
@@ -56,6 +60,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     bench.args(name).args(arguments.check.then_some("--check"));
     if let Some(gigabytes) = arguments.gigabytes {
         bench.arg("--gigabytes").arg(gigabytes.to_string());
+    }
+    if let Some(part) = &arguments.part {
+        bench.arg("--part").arg(part);
     }
     bench.env("POTLUCK_DIST", dist.root()).env("POTLUCK_TEST_VENV", &venv);
     bench.env("POTLUCK_BENCH_PYTHON", python::python_of(&venv));

@@ -189,9 +189,9 @@ impl Conversation for InBatches<'_> {
     }
 }
 
-struct Redis {
-    name: String,
-    port: u16,
+pub(super) struct Redis {
+    pub(super) name: String,
+    pub(super) port: u16,
     program: Program,
     /// Behind the program, so that it is removed when that is gone.
     _folder: TempDir,
@@ -199,7 +199,7 @@ struct Redis {
 
 impl Redis {
     /// Starts a redis-server that stores nothing; none where it is not installed.
-    fn start() -> Result<Option<Redis>> {
+    pub(super) fn start() -> Result<Option<Redis>> {
         let Some(version) = output_of(Command::new("redis-server").arg("--version")) else { return Ok(None) };
         let version = version.split(' ').find_map(|word| word.strip_prefix("v=")).unwrap_or_default();
         let folder = temporary_folder()?;
@@ -209,6 +209,10 @@ impl Redis {
         let mut program = Program::start("redis-server", command.arg(folder.path()), folder.path())?;
         program.wait_for("it served", || TcpStream::connect(("127.0.0.1", port)).ok())?;
         Ok(Some(Redis { name: format!("redis {version}"), port, program, _folder: folder }))
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.program.id()
     }
 
     fn target(&self) -> Result<Target> {
@@ -223,7 +227,7 @@ impl Redis {
 }
 
 /// A command as redis-benchmark sends it: an array of bulk strings.
-fn command(words: &[&str]) -> Vec<u8> {
+pub(super) fn command(words: &[&str]) -> Vec<u8> {
     let mut text = format!("*{}\r\n", words.len());
     for word in words {
         text += &format!("${}\r\n{word}\r\n", word.len());

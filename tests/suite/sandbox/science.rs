@@ -34,6 +34,13 @@ fn run(node: &TestNode, program: &str) -> Value {
 }
 
 #[test]
+fn programs_for_science_call_their_node() {
+    let Some(node) = science_node(TestNode::peer()) else { return };
+    let program = "import potluck\ndef main():\n    potluck.set('science', [1])\n    return potluck.get('science')\n";
+    assert_eq!(run(&node, program), json!([1]));
+}
+
+#[test]
 fn packages_for_science_work() {
     let Some(node) = science_node(TestNode::peer()) else { return };
     let program = "import numpy as np\ndef main(): return [float(np.arange(5).sum()), np.__version__.split('.')[0]]";

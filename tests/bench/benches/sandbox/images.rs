@@ -72,7 +72,7 @@ fn start(setup: &Setup, images: &Path) -> Result<f64> {
 
 fn run_in(client: &mut Client, image: &str, program: &str) -> Result<()> {
     let message = json!({
-        "type": "CPU_TASK", "runtime": "sandbox", "image": image, "program": program, "timeout": TIMEOUT_SECONDS
+        "type": "CPU_TASK", "runtime": "sandbox", "image": image, "program": program, "timeout": TIMEOUT_SECONDS, "cache": false
     });
     match client.request(&message)? {
         answer if answer["result"] == 45 => Ok(()),

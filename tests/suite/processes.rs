@@ -1,0 +1,108 @@
+//! The table of processes by hand: trees, groups, waiting, zombies.
+
+use potluck_tests::{TestNode, wait_for};
+use serde_json::{Value, json};
+
+fn node() -> TestNode {
+    TestNode::peer().plugins("[plugins.process]\n").start()
+}
+
+fn ok(node: &TestNode, message: Value) -> Value {
+    let reply = node.call(&message);
+    assert_ne!(reply["type"], "ERROR", "{message}: {reply}");
+    reply
+}
+
+fn create(node: &TestNode, mut members: Value) -> String {
+    members["type"] = "CREATE_PROCESS".into();
+    ok(node, members)["pid"].as_str().unwrap().to_owned()
+}
+
+fn info(node: &TestNode, pid: &str) -> Value {
+    ok(node, json!({ "type": "PROCESS_INFO", "pid": pid }))["process"].clone()
+}
+
+#[test]
+fn a_tree_of_processes_is_ended_with_its_root() {
+    let node = node();
+    let root = create(&node, json!({ "task_data": { "for": "the books" } }));
+    let child = create(&node, json!({ "parent_pid": root }));
+    let grandchild = create(&node, json!({ "parent_pid": child }));
+    let other = create(&node, json!({}));
+    let tree = ok(&node, json!({ "type": "PROCESS_TREE" }));
+    assert_eq!(tree["tree"]["total_processes"], 4);
+    assert_eq!(tree["tree"]["roots"][0]["children"][0]["children"][0]["pid"], json!(grandchild));
+    let reply = ok(&node, json!({ "type": "TERMINATE_PROCESS", "pid": root }));
+    assert_eq!(reply["terminated"], 3);
+    for pid in [&root, &child, &grandchild] {
+        assert_eq!(info(&node, pid)["state"], "TERMINATED");
+    }
+    assert_eq!(info(&node, &other)["state"], "NEW");
+    let manager = &node.status()["process_manager"];
+    assert_eq!(manager["processes_by_state"], json!({ "NEW": 1, "TERMINATED": 3 }));
+    let refused = node.call(json!({ "type": "TERMINATE_PROCESS", "pid": "P99" }));
+    assert_eq!((&refused["code"], &refused["error"]), (&json!("not_found"), &json!("Process P99 not found")));
+    let refused = node.call(json!({ "type": "CREATE_PROCESS", "parent_pid": "P99" }));
+    assert_eq!(refused["code"], "not_found", "{refused}");
+}
+
+#[test]
+fn a_group_is_killed_as_one() {
+    let node = node();
+    let pids: Vec<String> = (0..3).map(|_| create(&node, json!({}))).collect();
+    let child = create(&node, json!({ "parent_pid": pids[0] }));
+    ok(&node, json!({ "type": "CREATE_GROUP", "group_id": "lab", "pids": pids }));
+    let groups = ok(&node, json!({ "type": "LIST_GROUPS" }));
+    assert_eq!(groups["groups"], json!([{ "group_id": "lab", "pids": pids, "members": 3 }]));
+    assert_eq!(ok(&node, json!({ "type": "KILL_GROUP", "group_id": "lab" }))["terminated"], 4);
+    assert_eq!(info(&node, &child)["exit"]["exit_code"], 137);
+    assert_eq!(ok(&node, json!({ "type": "KILL_GROUP", "group_id": "lab" }))["terminated"], 0);
+}
+
+#[test]
+fn who_waits_learns_how_a_process_ended() {
+    let node = node();
+    let pid = create(&node, json!({}));
+    let waiting = json!({ "type": "WAIT_PROCESS", "pid": pid });
+    let mut wire = node.wire();
+    wire.send(&waiting);
+    for state in ["READY", "RUNNING"] {
+        ok(&node, json!({ "type": "SET_PROCESS_STATE", "pid": pid, "state": state }));
+    }
+    let refused = node.call(json!({ "type": "SET_PROCESS_STATE", "pid": pid, "state": "NEW" }));
+    assert_eq!(refused["code"], "invalid_state", "{refused}");
+    ok(&node, json!({ "type": "SET_PROCESS_STATE", "pid": pid, "state": "TERMINATED", "exit_code": 3 }));
+    let reply = wire.read();
+    assert_eq!((&reply["status"], &reply["exit_code"]), (&json!("OK"), &json!(3)), "{reply}");
+    let late = node.call(json!({ "type": "WAIT_PROCESS", "pid": create(&node, json!({})), "timeout": 0.05 }));
+    assert_eq!(late["code"], "timeout", "{late}");
+}
+
+#[test]
+fn a_child_is_a_zombie_until_somebody_has_waited_for_it() {
+    let node = node();
+    let parent = create(&node, json!({}));
+    let child = create(&node, json!({ "parent_pid": parent }));
+    ok(&node, json!({ "type": "SET_PROCESS_STATE", "pid": child, "state": "TERMINATED" }));
+    assert_eq!(info(&node, &child)["state"], "ZOMBIE");
+    assert_eq!(ok(&node, json!({ "type": "WAIT_PROCESS", "pid": child }))["exit_code"], 0);
+    assert_eq!(info(&node, &child)["state"], "TERMINATED");
+    // A caller that goes away takes its wait along.
+    let mut wire = node.wire();
+    wire.send(json!({ "type": "WAIT_PROCESS", "pid": parent }));
+    drop(wire);
+    ok(&node, json!({ "type": "TERMINATE_PROCESS", "pid": parent }));
+    wait_for("the node to serve on", || node.status()["process_manager"]["alive"] == 0);
+}
+
+#[test]
+fn changes_can_be_followed_at_the_command_line() {
+    let node = node();
+    let pid = create(&node, json!({ "name": "from outside" }));
+    let output = node.cli(["send", "PROCESS_INFO", &format!("pid={pid}")]);
+    assert!(output.stdout.contains("from outside"), "{}", output.stdout);
+    wait_for("an event that tells of it", || {
+        let events = node.call(json!({ "type": "WATCH_EVENTS", "topics": ["process.*"], "after": 0 }));
+        events.to_string().contains(&format!("\"pid\":\"{pid}\""))
+    });
+}
