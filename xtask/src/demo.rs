@@ -10,6 +10,7 @@ mod files;
 mod guest;
 mod hints;
 mod monte_carlo;
+mod philosophers;
 mod pool;
 mod sandbox;
 mod share;
@@ -75,6 +76,7 @@ fn work(pool: &mut Pool, dist: &Dist, interpreter: &Interpreter) -> Result<()> {
     share.add_all(guest::run(pool, dist)?);
     files::shared(pool)?;
     files::owned(pool)?;
+    philosophers::run(pool, dist)?;
     println!("\nWho did the work");
     print!("{}", share.table(pool.peer_addresses()));
     pool.check()

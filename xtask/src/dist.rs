@@ -51,6 +51,11 @@ impl Dist {
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     }
 
+    /// The file of a task in `guest-examples/system_calls`.
+    pub(crate) fn system_call_example(&self, name: &str) -> PathBuf {
+        self.root.join("share/guest-examples/system_calls").join(name)
+    }
+
     /// The file of a guest that was built from `guest-examples`.
     pub(crate) fn guest(&self, name: &str) -> PathBuf {
         self.root.join("share/guest-examples/wasm").join(name)

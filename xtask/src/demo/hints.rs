@@ -26,6 +26,10 @@ The pool goes on: tracker on port {tracker}, peers on ports {all}. In another te
   {potluck} --port {first} files
   {potluck} --port {first} upload {guest} --replicas 2
   {potluck} --port {first} files status
+  {potluck} --port {first} ps --all
+  {potluck} --port {first} top
+  {potluck} --port {first} scheduler
+  {potluck} --port {first} history
   {potluck} --port {first} peers
   {potluck} --port {first} plugins
   {potluck} --port {first} events
