@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// What a node may have grown by: what an allocator keeps, and not what is forgotten for each of a hundred programs.
-const GROWTH_MAX_BYTES: u64 = 64 << 20;
+/// What a node may have grown by: what an allocator keeps of messages of many megabytes that several threads have handled at
+/// once, and not what is forgotten for each of a hundred programs.
+const GROWTH_MAX_BYTES: u64 = 128 << 20;
 
 /// Processes, descriptors and memory of a node at rest.
 pub(super) struct Rest {
