@@ -263,7 +263,10 @@ impl Names {
         }
         let number = self.block.next();
         let left = self.block.end.saturating_sub(self.block.start);
-        let may_ask = !self.is_asking && self.ask_again.is_none_or(|again| Instant::now() >= again);
+        // Who finds none asks for itself, though another is asking: the first tasks come together, and one without a name
+        // could wait for nothing.
+        let may_ask =
+            (number.is_none() || !self.is_asking) && self.ask_again.is_none_or(|again| Instant::now() >= again);
         let ask = left < LOW_PIDS && self.next_block.is_empty() && may_ask;
         self.is_asking |= ask;
         (number, ask)
@@ -384,7 +387,7 @@ mod tests {
     fn names_go_on_from_block_to_block_and_are_asked_for_before_they_are_used_up() {
         let mut names = Names::default();
         assert_eq!(names.take(), (None, true));
-        assert_eq!(names.take(), (None, false), "one question at a time");
+        assert_eq!(names.take(), (None, true), "nobody goes without a name because another is asking");
         let block = |first| Ok(Response { json: to_json(&PidsReserved { first, count: 300 }), attachment: Vec::new() });
         names.answered(block(7));
         let taken: Vec<(Option<u64>, bool)> = (0..300).map(|_| names.take()).collect();
