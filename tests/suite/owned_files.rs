@@ -315,8 +315,10 @@ fn versions_that_are_uploaded_and_deleted_at_once_end_as_one_of_them() {
     assert_eq!(put(owner, "last", "one", &bytes)["complete"], true);
     assert!(piece(owner, "one", 0, u64::MAX).1 == bytes);
     assert_eq!(owner.call(json!({"type": "DELETE_OWNED_FILE", "filename": "one"}))["deleted"], true);
-    // Nobody finds it any more. A replica of an upload that a deletion has overtaken may lie with its holder a while longer.
     assert_eq!(piece(owner, "one", 0, u64::MAX).0["found"], false);
+    for holder in &pool.peers[1..] {
+        wait_for("nothing to be left with a holder", || kept(holder).is_empty());
+    }
 }
 
 #[test]

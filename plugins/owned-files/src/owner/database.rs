@@ -216,9 +216,18 @@ impl Database {
 
     /// The uploads on their way.
     pub(crate) fn outgoing_uploads(&self) -> Result<Vec<String>, OwnedError> {
+        self.uploads("SELECT upload FROM outgoing", [])
+    }
+
+    /// The uploads on their way of one name.
+    pub(crate) fn outgoing_named(&self, name: &str) -> Result<Vec<String>, OwnedError> {
+        self.uploads("SELECT upload FROM outgoing WHERE name = ?1", [name])
+    }
+
+    fn uploads(&self, sql: &str, parameters: impl rusqlite::Params) -> Result<Vec<String>, OwnedError> {
         let connection = self.0.lock();
-        let mut statement = connection.prepare("SELECT upload FROM outgoing")?;
-        let uploads = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        let mut statement = connection.prepare(sql)?;
+        let uploads = statement.query_map(parameters, |row| row.get(0))?.collect::<Result<_, _>>()?;
         Ok(uploads)
     }
 

@@ -7,7 +7,7 @@ use super::tracker::{find, peers, storage_peer, storage_peers};
 use super::transfer::{Cargo, Outcome, bring};
 use super::upload::{OPERATION, known_revision};
 use crate::error::OwnedError;
-use potluck_sdk::files::BlockHashes;
+use potluck_sdk::files::{BlockHashes, CheckedManifest};
 use potluck_sdk::message::STATUS_OK;
 use potluck_sdk::message::owned_files::{OwnedFileUploaded, RegisterOwnedFile};
 use potluck_sdk::message::tracker::PeerEntry;
@@ -100,7 +100,12 @@ fn send(owner: &Owner, upload: &str, key: &str, is_to_end: &AtomicBool) -> Resul
     };
     let Outcome { holders, errors: failures, is_superseded } =
         bring(owner.host, &cargo, holders, replacement, is_aborted);
+    outgoing.holders = noted;
     if is_aborted() {
+        // Whoever ended it has told the holders, but a piece that was on its way may have come to them after that.
+        if !owner.is_stopping.load(Ordering::Relaxed) {
+            take_back(owner, &outgoing)?;
+        }
         return Err(ended(owner));
     }
     errors.extend(failures);
@@ -120,18 +125,19 @@ fn send(owner: &Owner, upload: &str, key: &str, is_to_end: &AtomicBool) -> Resul
     }
     register(owner, &outgoing, &holders, &mut errors)?;
     let file = OwnFile {
-        name: Some(outgoing.name),
-        manifest: outgoing.manifest,
-        block_hashes: outgoing.block_hashes,
+        name: Some(outgoing.name.clone()),
+        manifest: outgoing.manifest.clone(),
+        block_hashes: outgoing.block_hashes.clone(),
         holders,
         upload: Some(outgoing.upload.clone()),
     };
     if !owner.database.put_file(&file)? {
-        return Err(OwnedError::Superseded);
+        return Err(superseded(owner, &outgoing)?);
     }
     super::download::forget(owner, &file.manifest.manifest.name_tag);
     owner.checked.lock().remove(key);
     owner.staging.remove(&outgoing.upload).map_err(io)?;
+    forget_overtaken(owner, &outgoing.name)?;
     Ok(complete(owner, upload, &file, errors))
 }
 
@@ -150,19 +156,38 @@ fn ended(owner: &Owner) -> OwnedError {
     OwnedError::Peer(ProviderError::new(ProviderError::NODE_STOPPING, text))
 }
 
-/// Forgets an upload that a later version, or a deletion, has overtaken, also where it has been brought to.
+/// Forgets an upload that a later version, or a deletion, has overtaken, also where it has been brought to. While the later
+/// version is still on its way itself nothing is forgotten: a deletion in its name would take the version before from its
+/// holders, too.
 fn superseded(owner: &Owner, outgoing: &Outgoing) -> Result<OwnedError, OwnedError> {
-    let name_tag = &outgoing.manifest.manifest.name_tag;
-    let stored = owner.database.file(name_tag)?.map(|file| file.manifest);
-    let registered = find(owner, name_tag).ok().flatten().map(|found| found.manifest);
-    let later = [stored, registered].into_iter().flatten().find(|later| later.replaces(&outgoing.manifest));
-    if let Some(later) = later {
-        super::list::delete_at(owner, &outgoing.holders, &outgoing.manifest, &later);
+    if take_back(owner, outgoing)? {
+        owner.database.remove_outgoing(&outgoing.upload)?;
+        owner.checked.lock().remove(&outgoing.upload);
+        owner.staging.remove(&outgoing.upload).map_err(|error| OwnedError::Io(OPERATION, error))?;
     }
-    owner.database.remove_outgoing(&outgoing.upload)?;
-    owner.checked.lock().remove(&outgoing.upload);
-    owner.staging.remove(&outgoing.upload).map_err(|error| OwnedError::Io(OPERATION, error))?;
     Ok(OwnedError::Superseded)
+}
+
+/// Has holders delete what has been overtaken. Says whether the version, or the deletion, that has done so counts.
+fn take_back(owner: &Owner, overtaken: &Outgoing) -> Result<bool, OwnedError> {
+    let name_tag = &overtaken.manifest.manifest.name_tag;
+    let replaces = |later: &CheckedManifest| later.replaces(&overtaken.manifest);
+    let stored = owner.database.file(name_tag)?.map(|file| file.manifest).filter(replaces);
+    let registered = || find(owner, name_tag).ok().flatten().map(|found| found.manifest).filter(replaces);
+    let Some(later) = stored.or_else(registered) else { return Ok(false) };
+    super::list::delete_at(owner, &overtaken.holders, &overtaken.manifest, &later);
+    Ok(true)
+}
+
+/// Forgets what a version that counts from now on has overtaken on its way.
+fn forget_overtaken(owner: &Owner, name: &str) -> Result<(), OwnedError> {
+    for key in owner.database.outgoing_named(name)? {
+        let Some(outgoing) = owner.database.outgoing(&key)? else { continue };
+        if is_overtaken(owner, &outgoing)? {
+            superseded(owner, &outgoing)?;
+        }
+    }
+    Ok(())
 }
 
 fn no_holders(errors: &[String]) -> String {
