@@ -146,6 +146,18 @@ impl Buffer {
         unsafe { std::slice::from_raw_parts(self.data, self.length) }
     }
 
+    /// The bytes, without a copy when this module has made the buffer from a vector.
+    pub fn into_vec(self) -> Vec<u8> {
+        type Free = unsafe extern "C" fn(data: *mut u8, length: usize, capacity: usize);
+        if !self.free.is_some_and(|free| std::ptr::fn_addr_eq(free, free_vec as Free)) {
+            return self.as_bytes().to_vec();
+        }
+        let buffer = std::mem::ManuallyDrop::new(self);
+        // SAFETY: `Buffer::from(Vec)` of this module is the only place that names this function, with the parts of a
+        // vector; the buffer is not dropped, so nobody else has them.
+        unsafe { Vec::from_raw_parts(buffer.data, buffer.length, buffer.capacity) }
+    }
+
     /// The bytes as text, with anything that is not UTF-8 replaced.
     pub fn to_text(&self) -> String {
         String::from_utf8_lossy(self.as_bytes()).into_owned()

@@ -6,6 +6,7 @@ mod hashes;
 mod lanes;
 mod manifest;
 mod name;
+mod write;
 
 pub use fetch::{Answer, Block, FetchError, FetchLimits, Fetching, Source, fetch};
 pub use folder::{Change, Folder, Found, NewFile, TEMPORARY_FOLDER};
@@ -13,3 +14,4 @@ pub use hashes::{BLOCK_BYTES, Blake3, BlockHasher, BlockHashes, HashesError, Sha
 pub use lanes::{Lanes, LanesFull};
 pub use manifest::{CheckedManifest, ManifestError};
 pub use name::{Conflict, FileName, NAME_BYTES_MAX, NameError, NameIndex, NameKey, OWN_PREFIX};
+pub use write::{write_all, write_all_at};

@@ -96,7 +96,7 @@ impl Host {
             // SAFETY: `context` is the box made below; the host calls `done` once.
             let done = unsafe { Box::from_raw(context.cast::<F>()) };
             let result = if reply == REPLY_OK {
-                Ok(Response { json: json.to_text(), attachment: attachment.as_bytes().to_vec() })
+                Ok(Response { json: json.to_text(), attachment: attachment.into_vec() })
             } else {
                 Err(ProviderError::from_json(&json.to_text()))
             };

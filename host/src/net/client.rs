@@ -96,7 +96,7 @@ impl Client {
         if response.reply != REPLY_OK {
             return Err(ProviderError::from_json(&json));
         }
-        Ok(Response { json, attachment: response.attachment.as_bytes().to_vec() })
+        Ok(Response { json, attachment: response.attachment.into_vec() })
     }
 }
 

@@ -255,6 +255,19 @@ impl Inbox {
         Ok((json, &self.buffer[place.attachment.0..place.attachment.1]))
     }
 
+    /// The attachment of a frame, on its own. A large one that came last is not copied to fresh memory, which would cost
+    /// more than the copy: the inbox gives its own. The frame cannot be asked for again.
+    pub fn take_attachment(&mut self, place: &FramePlace) -> Vec<u8> {
+        let (begin, end) = place.attachment;
+        if end - begin < READ_BYTES_LAST || end != self.buffer.len() {
+            return self.buffer[begin..end].to_vec();
+        }
+        let mut taken = std::mem::take(&mut self.buffer);
+        self.start = 0;
+        taken.drain(..begin);
+        taken
+    }
+
     fn reserve(&self, bytes: usize) -> Result<Option<Reservation>, FrameError> {
         match &self.budget {
             Some(budget) if bytes > SMALL_FRAME_BYTES => budget.reserve(bytes).map(Some),

@@ -2,7 +2,7 @@
 
 use super::channel::Channel;
 use super::dial::{self, DialError};
-use super::frame::{self, FrameBudget, Inbox};
+use super::frame::{self, FrameBudget, FramePlace, Inbox};
 use super::outbound::{Buffer, Outbound};
 use super::tls::{Pin, Tls};
 use super::trust::Trust;
@@ -196,8 +196,10 @@ impl Link {
                 tokio::task::yield_now().await;
             }
             while let Some(place) = inbox.next_frame().map_err(std::io::Error::other)? {
-                let (json, attachment) = inbox.frame(&place).map_err(std::io::Error::other)?;
-                self.receive(json, attachment, trust.as_mut())?;
+                if let Some(answered) = self.receive(&inbox, &place, trust.as_mut())? {
+                    let attachment = inbox.take_attachment(&place);
+                    answered.finish(attachment);
+                }
             }
             if let Some(trust) = trust
                 && let Some(hello) = trust.look().map_err(std::io::Error::other)?
@@ -252,7 +254,14 @@ impl Link {
         }
     }
 
-    fn receive(&self, json: &str, attachment: &[u8], trust: Option<&mut Trust>) -> std::io::Result<()> {
+    /// Looks at a frame; returns the answer to a request that waits, which lacks its attachment.
+    fn receive(
+        &self,
+        inbox: &Inbox,
+        place: &FramePlace,
+        trust: Option<&mut Trust>,
+    ) -> std::io::Result<Option<Answered>> {
+        let (json, _) = inbox.frame(place).map_err(std::io::Error::other)?;
         let envelope = Envelope::scan(json).map_err(std::io::Error::other)?;
         let Some(id) = envelope.id.and_then(|id| id.parse::<u64>().ok()) else {
             // A node says without id why it closes the connection.
@@ -263,20 +272,14 @@ impl Link {
         if id == HELLO_ID
             && let Some(trust) = trust
         {
-            return trust.renewed(json).map_err(std::io::Error::other);
+            return trust.renewed(json).map(|()| None).map_err(std::io::Error::other);
         }
         if id >= self.next_id.load(Ordering::Relaxed) {
             return Err(std::io::Error::other("it answers what was not asked"));
         }
-        let Some(sink) = self.out.lock().waiting.remove(&id) else { return Ok(()) };
+        let Some(sink) = self.out.lock().waiting.remove(&id) else { return Ok(None) };
         let reply = if envelope.message_type == "ERROR" { REPLY_ERROR } else { REPLY_OK };
-        sink(Response {
-            reply,
-            json: envelope.rewrite("").into_bytes().into(),
-            attachment: attachment.to_vec().into(),
-            body: None,
-        });
-        Ok(())
+        Ok(Some(Answered { sink, reply, json: envelope.rewrite("").into_bytes() }))
     }
 
     fn close(&self, error: &ProviderError) {
@@ -291,6 +294,20 @@ impl Link {
         for sink in waiting {
             sink(Response::error(error));
         }
+    }
+}
+
+/// The answer to a request that waits.
+struct Answered {
+    sink: Sink,
+    reply: u32,
+    json: Vec<u8>,
+}
+
+impl Answered {
+    fn finish(self, attachment: Vec<u8>) {
+        let Answered { sink, reply, json } = self;
+        sink(Response { reply, json: json.into(), attachment: attachment.into(), body: None });
     }
 }
 

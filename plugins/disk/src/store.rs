@@ -7,7 +7,7 @@ use crate::index::{Entry, Index};
 use crate::upload::Uploads;
 use parking_lot::Mutex;
 use potluck_sdk::allowance::Allowance;
-use potluck_sdk::files::{FileName, Folder, Lanes, NewFile, Sha256, TEMPORARY_FOLDER};
+use potluck_sdk::files::{FileName, Folder, Lanes, NewFile, Sha256, TEMPORARY_FOLDER, write_all};
 use potluck_sdk::message::disk::{
     DELETED_TOPIC, FileEntry, FileEvent, REGISTERED_FILES_MAX, RegisterFile, RegisteredFile, STORED_TOPIC,
     UnregisterFile,
@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
@@ -131,7 +131,7 @@ impl Store {
         let mut hash = Sha256::new();
         let copied = copy(source.take(size), |piece| {
             hash.update(piece);
-            new.file().write_all(piece)
+            write_all(new.file(), piece)
         });
         let copied = copied.map_err(io)?;
         if copied != size {

@@ -11,12 +11,12 @@ use crate::index::Index;
 use crate::store::{ATTRIBUTE, FromStart, Store, hash, set_attribute};
 use parking_lot::Mutex;
 use potluck_sdk::PeerId;
-use potluck_sdk::files::{FileName, NewFile};
+use potluck_sdk::files::{FileName, NewFile, write_all};
 use potluck_sdk::message::disk::ChunkPut;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -194,8 +194,8 @@ pub(crate) fn store_chunk(store: &Store, chunk: Chunk) -> Result<ChunkPut, DiskE
         }
     };
     let written = match received {
-        0 => set_attribute(part.file(), &upload).and_then(|()| part.file().write_all(&chunk.data)),
-        _ => part.file().write_all(&chunk.data),
+        0 => set_attribute(part.file(), &upload).and_then(|()| write_all(part.file(), &chunk.data)),
+        _ => write_all(part.file(), &chunk.data),
     };
     if let Err(error) = written {
         // What was written of the piece is taken back, so that the sender can go on from where it was.

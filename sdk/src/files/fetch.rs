@@ -8,7 +8,7 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
-use super::{BlockHashes, NewFile};
+use super::{BlockHashes, NewFile, write_all_at};
 use crate::message::disk::FetchSource;
 use plan::Plan;
 use rustix::fs::OFlags;
@@ -187,7 +187,7 @@ pub fn fetch(
                 Err(reason) => plan.failed(source, index, &reason, now),
                 Ok(_) if plan.has(index) => plan.was_late(source, index, now),
                 Ok(bytes) if hashes.check(index, &bytes) => {
-                    file.write_all_at(&bytes, block(hashes, index).offset)?;
+                    write_all_at(file, &bytes, block(hashes, index).offset)?;
                     plan.received(source, index, bytes.len() as u64, now);
                     break;
                 }

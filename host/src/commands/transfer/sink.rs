@@ -10,6 +10,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
 /// Digits of the SHA-256 in the name of a file that is not complete yet.
@@ -17,6 +18,8 @@ const PART_DIGITS: usize = 16;
 /// A longer name is left out of that of the part; a name has 255 bytes at most.
 const PART_NAME_BYTES_MAX: usize = 200;
 const READ_BYTES: usize = 256 << 10;
+/// Bytes after which the disk is set to work while more come, so that little is left to wait for at the end.
+const FLUSH_BYTES: usize = 32 << 20;
 
 /// Where a download goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,11 +120,26 @@ impl Sink {
                 let mut sink = self;
                 let mut hash = digest::Context::new(&SHA256);
                 let mut outcome = sink.hash_present(present, &mut hash);
+                let mut flusher = None;
+                let mut unflushed_bytes = 0;
                 while outcome.is_ok()
                     && let Some(piece) = inbox.blocking_recv()
                 {
                     hash.update(&piece);
                     outcome = sink.write(&piece);
+                    unflushed_bytes += piece.len();
+                    if unflushed_bytes >= FLUSH_BYTES
+                        && let Sink::File { file, .. } = &sink
+                    {
+                        flusher = flusher.or_else(|| Flusher::start(file));
+                        if flusher.as_ref().is_some_and(Flusher::flush) {
+                            unflushed_bytes = 0;
+                        }
+                    }
+                }
+                if let Some(flusher) = flusher {
+                    let flushed = flusher.finish().context("cannot write the file to the disk");
+                    outcome = outcome.and(flushed);
                 }
                 let _ = report.send(outcome.map(|()| (sink, super::hex(hash.finish().as_ref()))));
             })
@@ -154,7 +172,7 @@ impl Sink {
                 Ok(stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(OutputError::new)?)
             }
             Sink::File { part, file } => {
-                file.write_all(bytes).with_context(|| format!("cannot write {}", part.display()))
+                potluck_sdk::files::write_all(file, bytes).with_context(|| format!("cannot write {}", part.display()))
             }
         }
     }
@@ -190,6 +208,34 @@ impl Sink {
         if let Sink::File { part, .. } = self {
             let _ = std::fs::remove_file(part);
         }
+    }
+}
+
+/// The thread that has the disk write what is in a file while more comes.
+struct Flusher {
+    wake: std::sync::mpsc::SyncSender<()>,
+    thread: JoinHandle<std::io::Result<()>>,
+}
+
+impl Flusher {
+    /// Nothing when there can be no such thread: it only saves time.
+    fn start(file: &File) -> Option<Flusher> {
+        let file = file.try_clone().ok()?;
+        let (wake, woken) = std::sync::mpsc::sync_channel(1);
+        let flush = move || woken.into_iter().try_for_each(|()| file.sync_data());
+        let thread = std::thread::Builder::new().name("file-flush".to_owned()).spawn(flush).ok()?;
+        Some(Flusher { wake, thread })
+    }
+
+    /// Says whether it will write what is there by now; false while it has enough to do, and when it has failed.
+    fn flush(&self) -> bool {
+        self.wake.try_send(()).is_ok()
+    }
+
+    /// Waits for it. Its errors count: the kernel tells each of them once, and would not tell the last sync again.
+    fn finish(self) -> std::io::Result<()> {
+        drop(self.wake);
+        self.thread.join().unwrap_or_else(|_| Err(std::io::Error::other("the thread that flushes the file broke off")))
     }
 }
 

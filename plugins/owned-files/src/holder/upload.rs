@@ -7,7 +7,7 @@ use super::Holder;
 use super::index::{Admission, BlobId, Deletion, FileKey, Replica, State, Wanted};
 use super::storage::now_unix_seconds;
 use crate::error::OwnedError;
-use potluck_sdk::files::{BlockHashes, CheckedManifest};
+use potluck_sdk::files::{BlockHashes, CheckedManifest, write_all_at};
 use potluck_sdk::message::STATUS_OK;
 use potluck_sdk::message::owned_files::UploadedToPeer;
 use potluck_sdk::{Level, PeerId};
@@ -234,7 +234,7 @@ fn store(
     let was_missing = part.missing[index];
     if was_missing {
         let file = holder.storage.open_to_write(known.file.owner, blob, known.state).map_err(io)?;
-        file.write_all_at(bytes, part.place(index).0).map_err(io)?;
+        write_all_at(&file, bytes, part.place(index).0).map_err(io)?;
         part.found(index);
     }
     Ok(was_missing)

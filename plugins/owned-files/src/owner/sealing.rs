@@ -8,12 +8,12 @@ use age_core::format::{FileKey, Stanza};
 use age_core::secrecy::ExposeSecret;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use potluck_sdk::files::{BlockHasher, BlockHashes};
+use potluck_sdk::files::{BlockHasher, BlockHashes, write_all};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::{hkdf, hmac};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 
 /// Bytes in the clear that are sealed together.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -164,7 +164,7 @@ impl SealedWriter {
     fn flush(&mut self, bytes: usize) -> io::Result<()> {
         let ready = &self.sealed[..bytes];
         self.hasher.update(ready);
-        self.file.write_all(ready)?;
+        write_all(&self.file, ready)?;
         self.written_bytes += bytes as u64;
         self.sealed.drain(..bytes);
         Ok(())
