@@ -47,8 +47,21 @@ fn what_is_recorded() {
         ..TaskRecord::default()
     };
     golden(
-        &RecordTasks { batch: "b".to_owned(), records: vec![least] },
+        &RecordTasks { batch: "b".to_owned(), defaults: None, records: vec![least] },
         r#"{"type":"RECORD_TASKS","batch":"b","records":[{"task_id":"T1","task_type":"CPU_TASK","status":"SUCCESS","finished_unix_ms":0,"execution_time":null}]}"#,
+    );
+    let defaults = RecordDefaults {
+        task_type: "CPU_TASK".to_owned(),
+        status: status::SUCCESS.to_owned(),
+        peer_info: "10.0.0.7:9000".to_owned(),
+        requested_by: "local".to_owned(),
+        role: role::EXECUTOR.to_owned(),
+        runtime: "python".to_owned(),
+        peer_id: "abababab-abab-8bab-abab-abababababab".to_owned(),
+    };
+    golden(
+        &RecordTasks { batch: "b".to_owned(), defaults: Some(defaults), records: Vec::<TaskRecord>::new() },
+        r#"{"type":"RECORD_TASKS","batch":"b","defaults":{"task_type":"CPU_TASK","status":"SUCCESS","peer_info":"10.0.0.7:9000","requested_by":"local","role":"EXECUTOR","runtime":"python","peer_id":"abababab-abab-8bab-abab-abababababab"},"records":[]}"#,
     );
     golden(&TasksRecorded { status: "OK", recorded: 1 }, r#"{"type":"STATUS","status":"OK","recorded":1}"#);
 }

@@ -179,7 +179,7 @@ impl Life {
             at_once: true,
             insist: false,
             is_spare: |change| matches!(change, Change::State { .. }),
-            compose,
+            compose: Box::new(compose),
         };
         Life { host, names: Mutex::default(), changes: Arc::new(Outbox::new(host, rules)) }
     }

@@ -14,6 +14,9 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Numbers of batches: no two of one process of the node are the same, whichever outbox they are of.
 static NEXT_BATCH: AtomicU64 = AtomicU64::new(1);
 
+/// Makes a message of entries, and the number of their batch.
+type Compose<T> = Box<dyn Fn(&[T], u64) -> String + Send + Sync>;
+
 /// How entries of one kind are sent.
 pub(crate) struct Rules<T> {
     /// What they are, for the log.
@@ -31,7 +34,7 @@ pub(crate) struct Rules<T> {
     /// Whether an entry is dropped before others when there are too many.
     pub is_spare: fn(&T) -> bool,
     /// The message, and the number of its batch.
-    pub compose: fn(&[T], u64) -> String,
+    pub compose: Compose<T>,
 }
 
 /// Entries on their way to another provider.
@@ -148,7 +151,13 @@ impl<T: Send + 'static> Outbox<T> {
     }
 
     fn next_step(&self, state: &mut State<T>, now: Instant) -> Step {
-        if state.is_sending || state.has_timer || state.is_closing {
+        if state.is_sending || state.is_closing {
+            return Step::Nothing;
+        }
+        if state.pending.len() >= self.rules.batch_max && state.refused.is_none() {
+            return Step::Send;
+        }
+        if state.has_timer {
             return Step::Nothing;
         }
         let is_quiet = state.last_sent.is_none_or(|last| now - last >= self.rules.pause);
@@ -217,11 +226,16 @@ impl<T: Send + 'static> Outbox<T> {
                 complaint = Some(format!("{} were not taken: {}", self.rules.what, error.message));
             }
         }
-        let step = if state.has_work() && !state.has_timer && !state.is_closing {
+        let is_full = state.pending.len() >= self.rules.batch_max && state.refused.is_none();
+        let step = if !state.has_work() || state.is_closing {
+            Step::Nothing
+        } else if is_full {
+            Step::Send
+        } else if state.has_timer {
+            Step::Nothing
+        } else {
             state.has_timer = true;
             Step::Wait(delay)
-        } else {
-            Step::Nothing
         };
         self.answered.notify_all();
         drop(state);

@@ -4,50 +4,40 @@ use crate::job::Ended;
 use crate::life::{Card, cut, unix_milliseconds};
 use crate::outbox::{Outbox, Rules};
 use potluck_sdk::message::cpu::outcome;
-use potluck_sdk::message::history::{RECORDS_PER_BATCH_MAX, RecordTasks, role, status};
+use potluck_sdk::message::history::{RECORDS_PER_BATCH_MAX, RecordDefaults, RecordTasks, role, status};
 use potluck_sdk::message::to_json;
 use potluck_sdk::{Host, PeerId};
 use serde::Serialize;
-use std::borrow::Cow;
+use serde_json::value::{RawValue, to_raw_value};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
-/// Records that wait; each has some 500 bytes.
+/// Records that wait; each has some 400 bytes.
 const RECORDS_WAITING_MAX: usize = 100_000;
 /// How long records wait for others: each batch costs one commit.
-const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(200);
 /// What is recorded of a result.
 const RESULT_CHARACTERS_MAX: usize = 100;
 /// What is recorded of an error.
 const ERROR_CHARACTERS_MAX: usize = 500;
 
-/// A task that has ended.
-struct Record {
-    card: Arc<Card>,
-    finished_unix_milliseconds: u64,
-    /// On success.
-    result: Option<Box<str>>,
-    code: Cow<'static, str>,
-    error: Box<str>,
-    executed_by: Box<str>,
-    /// The peer that ran it, when it is another one and known.
-    peer: Option<PeerId>,
-    is_here: bool,
-    turnaround_seconds: f64,
-    waiting_seconds: f64,
-    cpu_seconds: Option<f64>,
-    attempts: u32,
-    cached: bool,
-}
-
 /// Tells the history.
 pub(crate) struct Records {
-    outbox: Arc<Outbox<Record>>,
+    outbox: Arc<Outbox<Box<RawValue>>>,
+    own: Arc<OnceLock<Own>>,
+}
+
+/// What most records have in common with the first one; it is said once for a batch.
+struct Own {
+    address: String,
+    id: PeerId,
 }
 
 impl Records {
     pub(crate) fn new(host: Host) -> Records {
+        let own: Arc<OnceLock<Own>> = Arc::default();
+        let known = Arc::clone(&own);
         let rules = Rules {
             what: "records of tasks",
             entries_max: RECORDS_WAITING_MAX,
@@ -56,9 +46,9 @@ impl Records {
             at_once: false,
             insist: true,
             is_spare: |_| false,
-            compose,
+            compose: Box::new(move |records, number| compose(known.get(), records, number)),
         };
-        Records { outbox: Arc::new(Outbox::new(host, rules)) }
+        Records { outbox: Arc::new(Outbox::new(host, rules)), own }
     }
 
     /// Takes note of a task that has ended.
@@ -73,28 +63,47 @@ impl Records {
         if !self.outbox.is_wanted() {
             return;
         }
+        let own = self.own.get_or_init(|| Own { address: own_address.to_owned(), id: own_id });
         let is_here = ended.executed_by == own_address;
         let (result, code, error) = match &ended.verdict {
-            Ok(result) => (Some(cut(result.get(), RESULT_CHARACTERS_MAX).into()), Cow::Borrowed(""), Box::default()),
-            Err(failed) => (None, failed.code.clone(), cut(&failed.error, ERROR_CHARACTERS_MAX).into()),
+            Ok(result) => (Some(cut(result.get(), RESULT_CHARACTERS_MAX)), "", ""),
+            Err(failed) => (None, &*failed.code, cut(&failed.error, ERROR_CHARACTERS_MAX)),
         };
         let turnaround_seconds = turnaround.as_secs_f64();
-        self.outbox.push(Record {
-            card: Arc::clone(card),
-            finished_unix_milliseconds: unix_milliseconds(),
-            // Nobody is to learn of it: not even of its beginning.
+        // Written down at once: what it is made of is at hand now, and a record that waits should be small.
+        let record = Record {
+            task_id: &card.task_id,
+            status: match code {
+                "" => None,
+                outcome::CANCELLED => Some(status::CANCELLED),
+                _ => Some(status::FAILED),
+            },
+            finished_unix_ms: unix_milliseconds(),
+            execution_time: if ended.cached { 0.0 } else { turnaround_seconds },
+            peer_info: unusual(&ended.executed_by, &own.address),
+            requested_by: unusual(&card.requested_by, REQUESTED_BY),
+            role: if is_here { None } else { Some(role::CLIENT) },
+            // Nobody is to learn of these.
             result: result.filter(|_| !card.confidential),
-            error: if card.confidential { Box::default() } else { error },
+            error: if card.confidential { "" } else { error },
+            pid: &card.pid,
+            function: if card.confidential { "" } else { &card.function },
+            runtime: unusual(card.runtime, RUNTIME),
+            peer_id: match ended.peer {
+                _ if is_here => None,
+                Some(peer) => Some(peer.to_string()),
+                None => Some(String::new()),
+            },
             code,
-            executed_by: ended.executed_by.as_str().into(),
-            peer: if is_here { Some(own_id) } else { ended.peer },
-            is_here,
-            turnaround_seconds,
-            waiting_seconds: (turnaround_seconds - ended.execution_seconds).max(0.0),
+            waiting_time: (turnaround_seconds - ended.execution_seconds).max(0.0),
             cpu_seconds: ended.cpu_seconds,
-            attempts,
+            attempts: (attempts != 1).then_some(attempts),
             cached: ended.cached,
-        });
+            confidential: card.confidential,
+        };
+        if let Ok(record) = to_raw_value(&record) {
+            self.outbox.push(record);
+        }
     }
 
     /// Waits until everything is recorded, for some time.
@@ -103,32 +112,52 @@ impl Records {
     }
 }
 
+/// What most tasks run for.
+const REQUESTED_BY: &str = "local";
+/// What most tasks run in.
+const RUNTIME: &str = "python";
+
+/// Nothing for what is as usual.
+fn unusual<'a>(text: &'a str, usual: &str) -> Option<&'a str> {
+    Some(text).filter(|text| *text != usual)
+}
+
 /// RECORD_TASKS with a name that no other batch has.
-fn compose(records: &[Record], number: u64) -> String {
+fn compose(own: Option<&Own>, records: &[Box<RawValue>], number: u64) -> String {
     // Batches of an earlier life of the node must not be taken for these.
     static LIFE: LazyLock<String> = LazyLock::new(|| {
         let started = unix_milliseconds();
         format!("{started:x}-{:x}", RandomState::new().hash_one(started))
     });
-    let batch = format!("{}-{number}", *LIFE);
-    to_json(&RecordTasks { batch, records: records.iter().map(on_wire).collect() })
+    let defaults = own.map(|own| RecordDefaults {
+        task_type: "CPU_TASK".to_owned(),
+        status: status::SUCCESS.to_owned(),
+        peer_info: own.address.clone(),
+        requested_by: REQUESTED_BY.to_owned(),
+        role: role::EXECUTOR.to_owned(),
+        runtime: RUNTIME.to_owned(),
+        peer_id: own.id.to_string(),
+    });
+    to_json(&RecordTasks { batch: format!("{}-{number}", *LIFE), defaults, records })
 }
 
-/// A [`TaskRecord`] that owns nothing: there is one for every task, however short that is.
+/// A [`TaskRecord`] that owns nothing, and says only what is not as in the batch: there is one for every task, however short
+/// that is.
 ///
 /// [`TaskRecord`]: potluck_sdk::message::history::TaskRecord
 #[derive(Serialize)]
-struct Line<'a> {
+struct Record<'a> {
     task_id: &'a str,
-    task_type: &'static str,
-    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'static str>,
     finished_unix_ms: u64,
     execution_time: f64,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    peer_info: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    requested_by: &'a str,
-    role: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer_info: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requested_by: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<&'a str>,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -137,10 +166,10 @@ struct Line<'a> {
     pid: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     function: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    runtime: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    peer_id: Option<PeerId>,
+    runtime: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer_id: Option<String>,
     #[serde(skip_serializing_if = "str::is_empty")]
     code: &'a str,
     waiting_time: f64,
@@ -152,35 +181,4 @@ struct Line<'a> {
     cached: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     confidential: bool,
-}
-
-fn on_wire(record: &Record) -> Line<'_> {
-    let card = &record.card;
-    let status = match &*record.code {
-        "" => status::SUCCESS,
-        outcome::CANCELLED => status::CANCELLED,
-        _ => status::FAILED,
-    };
-    Line {
-        task_id: &card.task_id,
-        task_type: "CPU_TASK",
-        status,
-        finished_unix_ms: record.finished_unix_milliseconds,
-        execution_time: if record.cached { 0.0 } else { record.turnaround_seconds },
-        peer_info: &record.executed_by,
-        requested_by: &card.requested_by,
-        role: if record.is_here { role::EXECUTOR } else { role::CLIENT },
-        result: record.result.as_deref(),
-        error: &record.error,
-        pid: &card.pid,
-        function: if card.confidential { "" } else { &card.function },
-        runtime: card.runtime,
-        peer_id: record.peer,
-        code: &record.code,
-        waiting_time: record.waiting_seconds,
-        cpu_seconds: record.cpu_seconds,
-        attempts: (record.attempts != 1).then_some(record.attempts),
-        cached: record.cached,
-        confidential: card.confidential,
-    }
 }

@@ -191,7 +191,9 @@ fn every_task_is_recorded_once_however_often_the_history_refuses() {
     assert!(sent.iter().all(|message| message["batch"] == sent[0]["batch"]));
     let record = &sent[0]["records"][0];
     assert_eq!((&record["task_id"], &record["status"]), (&json!("t1"), &json!("FAILED")));
-    assert_eq!((&record["role"], &record["requested_by"]), (&json!("EXECUTOR"), &json!("local")));
+    let defaults = &sent[0]["defaults"];
+    assert_eq!((&defaults["role"], &defaults["requested_by"]), (&json!("EXECUTOR"), &json!("local")));
+    assert_eq!((record.get("role"), record.get("requested_by")), (None, None), "said once");
     assert_eq!(record["code"], "runtime_unavailable");
     assert!(!sent[0].to_string().contains("secret"), "programs and arguments are nobody's business");
 }

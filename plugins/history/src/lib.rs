@@ -9,10 +9,11 @@
 //! | `TASK_HISTORY` | shows the newest records that fit, or that of one task | tasks and members their own, local all | `STATUS` |
 //! | `HISTORY_CLEAR` | forgets all | local | `STATUS` |
 //!
-//! The rooms, in reading order: `config` (its table in plugins.toml), `database` (the file and its schema), `books` (sums
+//! The rooms, in reading order: `config` (its table in plugins.toml), `batch` (records that wait), `database` (the file and its schema), `books` (sums
 //! in memory), `index` (what occurs in which block of records), `table` (putting in and taking out), `writer` (the queue
 //! of changes), `query` and `reader` (searches), `service` (one function a message), `time`, `error`.
 
+mod batch;
 mod books;
 mod config;
 mod database;

@@ -1,16 +1,14 @@
 //! One function a message.
 
+use crate::batch::Batch;
 use crate::books::Outcome;
 use crate::config::Retention;
 use crate::error::HistoryError;
 use crate::query::{self, Search};
 use crate::reader::Reader;
-use crate::table::Batch;
 use crate::time::point;
 use crate::writer::Writer;
-use potluck_sdk::message::history::{
-    HistoryStatistics, RECORDS_PER_BATCH_MAX, RecordTasks, TaskHistory, TaskHistoryEntry, TaskHistoryPage,
-};
+use potluck_sdk::message::history::{HistoryStatistics, TaskHistory, TaskHistoryEntry, TaskHistoryPage};
 use potluck_sdk::message::{STATUS_OK, to_json};
 use potluck_sdk::{Caller, Host, ProviderError, Reply, Request};
 use std::borrow::Cow;
@@ -21,8 +19,6 @@ const FILE_NAME: &str = "history.sqlite";
 const LIMIT_DEFAULT: usize = 100;
 /// Most records of an answer.
 const LIMIT_MAX: usize = 10_000;
-/// Longest name of a batch, in bytes.
-const BATCH_NAME_BYTES_MAX: usize = 64;
 /// The one that local tasks run for, as records have it.
 const LOCAL: &str = "local";
 
@@ -47,7 +43,7 @@ impl Service {
     /// Answers one message.
     pub(crate) fn answer(&self, request: Request<'_>, reply: Reply<'_>) {
         let refused = match request.message_type {
-            "RECORD_TASKS" => match batch(&request) {
+            "RECORD_TASKS" => match Batch::read(&request) {
                 Ok(batch) => return self.writer.record(batch, reply.later()),
                 Err(error) => error,
             },
@@ -121,22 +117,6 @@ fn note_damage(writer: &Writer, error: &HistoryError) {
     if error.is_damage() {
         writer.note_damage();
     }
-}
-
-fn batch(request: &Request<'_>) -> Result<Batch, ProviderError> {
-    let message: RecordTasks = request.parse()?;
-    if !(1..=BATCH_NAME_BYTES_MAX).contains(&message.batch.len()) {
-        return Err(HistoryError::Batch.into());
-    }
-    if message.records.len() > RECORDS_PER_BATCH_MAX {
-        return Err(HistoryError::TooMany.into());
-    }
-    for record in &message.records {
-        if Outcome::from_word(&record.status).is_none() {
-            return Err(HistoryError::Status(record.status.clone()).into());
-        }
-    }
-    Ok(Batch { name: message.batch, records: message.records })
 }
 
 fn search(message: TaskHistory<'_>, owner: Option<String>) -> Result<Search, HistoryError> {

@@ -1,11 +1,11 @@
 //! The records on the disk: putting some in, and taking the oldest out. Used by one thread at a time.
 
+use crate::batch::{Batch, Record};
 use crate::books::{Books, Counters, Outcome};
 use crate::config::Retention;
 use crate::database::{self, BLOCK_BITS};
 use crate::error::HistoryError;
 use crate::index::Index;
-use potluck_sdk::message::history::TaskRecord;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use std::path::Path;
 
@@ -22,13 +22,6 @@ const INSERT: &str = "INSERT INTO records (number, status, caller, place, finish
 pub(crate) const FLAG_CACHED: i64 = 1;
 /// See [`FLAG_CACHED`].
 pub(crate) const FLAG_CONFIDENTIAL: i64 = 2;
-
-/// Records that go in together, under a name.
-#[derive(Debug)]
-pub(crate) struct Batch {
-    pub(crate) name: String,
-    pub(crate) records: Vec<TaskRecord>,
-}
 
 /// The open database. After an error it is to be dropped and opened again: what it knows may not be what is on the disk.
 pub(crate) struct Table {
@@ -58,10 +51,10 @@ impl Table {
                     recorded.push(0);
                     continue;
                 }
-                for record in &batch.records {
-                    put(&transaction, &mut insert, &mut self.index, record, now_ms)?;
+                for record in batch.records() {
+                    put(&transaction, &mut insert, &mut self.index, &record, now_ms)?;
                 }
-                recorded.push(batch.records.len());
+                recorded.push(batch.len());
             }
         }
         transaction
@@ -201,70 +194,44 @@ fn put(
     connection: &Connection,
     insert: &mut rusqlite::Statement<'_>,
     index: &mut Index,
-    record: &TaskRecord,
+    record: &Record<'_>,
     now_ms: u64,
 ) -> Result<(), HistoryError> {
-    let outcome = Outcome::from_word(&record.status).unwrap_or(Outcome::Failed);
-    // Beyond what a calendar can show nothing is to be searched for either.
-    let finished_ms = if record.finished_unix_ms == 0 { now_ms } else { record.finished_unix_ms.min(FINISHED_MS_MAX) };
-    let execution_us = record.execution_time.and_then(microseconds);
-    let task_id = clipped(&record.task_id, NAME_CHARS_MAX);
-    let caller = index.caller(clipped(record.requested_by.as_deref().unwrap_or_default(), NAME_CHARS_MAX));
-    let place = index.place(
-        clipped(record.peer_id.as_deref().unwrap_or_default(), NAME_CHARS_MAX),
-        clipped(record.peer_info.as_deref().unwrap_or_default(), NAME_CHARS_MAX),
-    );
-    let number = index.add(connection, caller, place, outcome, execution_us, finished_ms, task_id)?;
+    let finished_ms = if record.finished_ms == 0 { now_ms } else { record.finished_ms };
+    let caller = index.caller(record.requested_by);
+    let place = index.place(record.peer_id, record.address);
+    let number =
+        index.add(connection, caller, place, record.outcome, record.execution_us, finished_ms, record.task_id)?;
     let mut flags = 0;
     for (is_set, flag) in [(record.cached, FLAG_CACHED), (record.confidential, FLAG_CONFIDENTIAL)] {
         flags |= if is_set { flag } else { 0 };
     }
-    let told = !record.confidential;
+    let integer = |value: Option<u64>| value.map(|value| value as i64);
     insert.execute(params![
         number,
-        outcome as i64,
+        record.outcome as i64,
         caller,
         place,
         finished_ms as i64,
-        task_id,
-        name(&record.function),
-        clipped(&record.task_type, NAME_CHARS_MAX),
-        execution_us.map(|time| time as i64),
-        record.waiting_time.and_then(microseconds).map(|time| time as i64),
-        record.cpu_seconds.and_then(microseconds).map(|time| time as i64),
+        record.task_id,
+        told(record.function),
+        record.task_type,
+        integer(record.execution_us),
+        integer(record.waiting_us),
+        integer(record.cpu_us),
         record.attempts,
         flags,
-        name(&record.role),
-        name(&record.pid),
-        name(&record.runtime),
-        name(&record.code),
-        record.result.as_deref().filter(|_| told).map(|text| clipped(text, RESULT_CHARS_MAX)),
-        record.error.as_deref().filter(|_| told).map(|text| clipped(text, ERROR_CHARS_MAX)),
+        told(record.role),
+        told(record.pid),
+        told(record.runtime),
+        told(record.code),
+        told(record.result),
+        told(record.error),
     ])?;
     Ok(())
 }
 
-/// Names of tasks, functions, peers and the like.
-const NAME_CHARS_MAX: usize = 200;
-/// As the original system cuts them.
-const RESULT_CHARS_MAX: usize = 100;
-/// A line that is longer is a dump.
-const ERROR_CHARS_MAX: usize = 500;
-/// The end of the year 9998.
-const FINISHED_MS_MAX: u64 = 253_370_764_800_000;
-
-fn name(text: &Option<String>) -> Option<&str> {
-    text.as_deref().map(|text| clipped(text, NAME_CHARS_MAX))
-}
-
-fn clipped(text: &str, chars_max: usize) -> &str {
-    match text.char_indices().nth(chars_max) {
-        Some((end, _)) => &text[..end],
-        None => text,
-    }
-}
-
-/// Nothing for what is no length of time.
-fn microseconds(seconds: f64) -> Option<u64> {
-    (seconds.is_finite() && seconds >= 0.0).then(|| (seconds * 1e6).min(1e15) as u64)
+/// Nothing for an empty text.
+fn told(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
 }

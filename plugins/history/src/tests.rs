@@ -1,9 +1,10 @@
 //! The table and its searches against a model that is too simple to be wrong.
 
+use crate::batch::Batch;
 use crate::books::Outcome;
 use crate::config::Retention;
 use crate::query::{Search, search, task};
-use crate::table::{Batch, Table};
+use crate::table::Table;
 use crate::{database, query};
 use potluck_sdk::message::history::TaskRecord;
 use proptest::prelude::*;
@@ -34,8 +35,8 @@ impl Fixture {
 
     fn record(&mut self, records: Vec<TaskRecord>) {
         self.batches += 1;
-        let batch = Batch { name: format!("b{}", self.batches), records };
-        let count = batch.records.len();
+        let batch = Batch::of(&format!("b{}", self.batches), &records);
+        let count = batch.len();
         assert_eq!(self.table.record(&[&batch], START_MS).unwrap(), [count]);
     }
 
@@ -125,7 +126,7 @@ fn text_is_looked_for_as_it_is() {
     let named = |task_id: &str, function: &str| TaskRecord {
         task_id: task_id.to_owned(),
         function: Some(function.to_owned()),
-        ..TaskRecord::default()
+        ..sample(0)
     };
     fixture.record(vec![named("a%b", "main"), named("axb", "main"), named("c_d", "Fold"), named("cxd\\", "x")]);
     let reader = fixture.reader();
@@ -158,7 +159,7 @@ fn a_full_disk_is_told_and_the_batch_can_be_sent_again() {
     let mut fixture = Fixture::new(100_000);
     fixture.record((0..10).map(sample).collect());
     fixture.table.limit_pages(1);
-    let batch = Batch { name: "later".to_owned(), records: (10..5000).map(sample).collect() };
+    let batch = Batch::of("later", &(10..5000).map(sample).collect::<Vec<TaskRecord>>());
     let error = fixture.table.record(&[&batch], START_MS).unwrap_err();
     assert!(!error.is_damage() && error.to_string().contains("disk is full"), "{error}");
     let retention = Retention { records_max: 100_000, keep_ms: None };

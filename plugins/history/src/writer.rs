@@ -1,11 +1,12 @@
 //! All changes, made by one thread at a time in the order in which they came. Batches that wait together are committed
 //! together, and nobody is answered before; the oldest records are removed between two commits.
 
+use crate::batch::Batch;
 use crate::books::Books;
 use crate::config::Retention;
 use crate::database;
 use crate::error::HistoryError;
-use crate::table::{Batch, Table};
+use crate::table::Table;
 use parking_lot::Mutex;
 use potluck_sdk::message::STATUS_OK;
 use potluck_sdk::message::history::{HistoryCleared, RECORDS_PER_BATCH_MAX, TasksRecorded};
@@ -29,7 +30,7 @@ const TRIM_COUNT: u64 = 2048;
 const AGE_CHECK_MS: (u64, u64) = (1000, 3_600_000);
 
 enum Work {
-    Record(Batch, PendingReply),
+    Record(Box<Batch>, PendingReply),
     Clear(PendingReply),
 }
 
@@ -93,8 +94,8 @@ impl Writer {
 
     /// Records a batch, and answers when it is on the disk.
     pub(crate) fn record(self: &Arc<Self>, batch: Batch, reply: PendingReply) {
-        let count = batch.records.len();
-        self.push(Work::Record(batch, reply), count);
+        let count = batch.len();
+        self.push(Work::Record(Box::new(batch), reply), count);
     }
 
     /// A search could not read the database. It is put aside by the one who clears the history: somebody may want to
@@ -303,7 +304,7 @@ impl Writer {
 
 impl Work {
     fn records(&self) -> usize {
-        self.batch().map_or(0, |batch| batch.records.len())
+        self.batch().map_or(0, Batch::len)
     }
 
     fn batch(&self) -> Option<&Batch> {

@@ -140,6 +140,29 @@ fn a_batch_that_comes_twice_is_recorded_once() {
 }
 
 #[test]
+fn a_batch_says_once_what_its_records_have_in_common() {
+    let node = node();
+    let message = json!({"type": "RECORD_TASKS", "batch": "b", "records": [
+            {"task_id": "a", "finished_unix_ms": 1},
+            {"task_id": "b", "finished_unix_ms": 2, "status": "FAILED", "role": "CLIENT", "peer_id": "", "runtime": null},
+        ], "defaults": {"task_type": "CPU_TASK", "status": "SUCCESS", "peer_info": "10.0.0.7:9000",
+            "requested_by": "local", "role": "EXECUTOR", "runtime": "python", "peer_id": "p"}});
+    assert_eq!(node.message(message).caller(CPU).call().unwrap()["recorded"], 2);
+    let found = history(&node, json!({}))["history"].clone();
+    let of = |place: usize, fields: [&str; 7]| fields.map(|field| found[place][field].clone());
+    let fields = ["task_type", "status", "peer_info", "requested_by", "role", "runtime", "peer_id"];
+    assert_eq!(of(0, fields), ["CPU_TASK", "SUCCESS", "10.0.0.7:9000", "local", "EXECUTOR", "python", "p"]);
+    assert_eq!(of(1, fields)[..5], ["CPU_TASK", "FAILED", "10.0.0.7:9000", "local", "CLIENT"]);
+    assert_eq!(of(1, fields)[5..], [json!("python"), json!(null)]);
+    for defaults in [json!({"task_type": "CPU_TASK"}), json!({"status": "SUCCESS"}), json!({"status": "DONE"})] {
+        let message =
+            json!({"type": "RECORD_TASKS", "batch": "c", "defaults": defaults, "records": [{"task_id": "a"}]});
+        let error = node.message(message).caller(CPU).call().unwrap_err();
+        assert_eq!(error.code, ProviderError::INVALID_MESSAGE, "{error}");
+    }
+}
+
+#[test]
 fn batches_that_wait_together_are_all_recorded() {
     let node = node();
     let calls: Vec<_> = (0..500)

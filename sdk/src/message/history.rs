@@ -104,12 +104,42 @@ fn is_false(flag: &bool) -> bool {
 /// answer, the recorder keeps the batch and sends it again under the same name.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(tag = "type", rename = "RECORD_TASKS")]
-pub struct RecordTasks<R = TaskRecord> {
+pub struct RecordTasks<L = Vec<TaskRecord>> {
     /// Name of the batch, 1 to 64 bytes that no other batch of any recorder ever has: a batch that comes twice is recorded
     /// once.
     pub batch: String,
+    /// What holds for every record that does not say it itself. Most records of a batch have much in common.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub defaults: Option<RecordDefaults>,
     /// The tasks, the first to end first; [`RECORDS_PER_BATCH_MAX`] at most.
-    pub records: Vec<R>,
+    pub records: L,
+}
+
+/// The fields of a [`TaskRecord`] that may be said once for a batch. A record that says nothing in spite of its default has
+/// an empty text.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct RecordDefaults {
+    /// As in [`TaskRecord`], all of them.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub task_type: String,
+    /// See [`TaskRecord`].
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub status: String,
+    /// See [`TaskRecord`].
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub peer_info: String,
+    /// See [`TaskRecord`].
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub requested_by: String,
+    /// See [`TaskRecord`].
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub role: String,
+    /// See [`TaskRecord`].
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub runtime: String,
+    /// See [`TaskRecord`].
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub peer_id: String,
 }
 
 /// Reply to RECORD_TASKS.

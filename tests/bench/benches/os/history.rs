@@ -1,5 +1,6 @@
-//! What history costs those who run tasks: the same node with it and without it.
+//! What history costs those who run tasks: the same node with it and without it, with all other plugins and with cpu alone.
 
+use super::all_plugins;
 use crate::Setup;
 use crate::load;
 use crate::machine::processor_seconds;
@@ -16,10 +17,24 @@ const RATIO_MIN: f64 = 0.95;
 const WARM_UP: Duration = Duration::from_millis(500);
 /// More than elsewhere: the difference that is judged is smaller than what else happens on a machine.
 const ROUNDS_FACTOR: f64 = 4.0;
+/// None is removed before all are counted.
+const RECORDS_MAX: u64 = 10_000_000;
+
+const HEAD: &str = "\n[plugins.history]\n";
 
 pub(crate) fn run(setup: &Setup, found: &mut dyn FnMut(Report)) -> Result<()> {
-    let with = Node::start(setup, &format!("{}\n[plugins.history]\n", cpu_plugins(setup, "")))?;
-    let without = Node::start(setup, &cpu_plugins(setup, ""))?;
+    let with = |text: &str| text.replace(HEAD, &format!("{HEAD}records_max = {RECORDS_MAX}\n"));
+    let without = |text: &str| text.replace(HEAD, "\n");
+    let all = all_plugins(setup, "")?;
+    ensure!(all.contains(HEAD), "a node has no history by default");
+    found(compare(setup, "all other plugins", &with(&all), &without(&all), true)?);
+    let alone = format!("{}{HEAD}", cpu_plugins(setup, ""));
+    found(compare(setup, "cpu alone", &with(&alone), &without(&alone), false)?);
+    Ok(())
+}
+
+fn compare(setup: &Setup, beside: &str, with: &str, without: &str, is_judged: bool) -> Result<Report> {
+    let (with, without) = (Node::start(setup, with)?, Node::start(setup, without)?);
     let task = Trivial::python();
     let (mut with_client, mut without_client) = (with.client()?, without.client()?);
     for (node, client) in [(&with, &mut with_client), (&without, &mut without_client)] {
@@ -66,15 +81,16 @@ pub(crate) fn run(setup: &Setup, found: &mut dyn FnMut(Report)) -> Result<()> {
         std::thread::sleep(Duration::from_millis(10));
     };
     ensure!(recorded >= replies, "only {recorded} of {replies} tasks are in the history");
-    found(Report {
+    let budgets: &[(&str, Budget)] =
+        &[(&one, Budget::RatioAtLeast(RATIO_MIN)), (&four, Budget::RatioAtLeast(RATIO_MIN))];
+    Ok(Report {
         name: "os, history",
-        title: format!("x * x in Python with [plugins.history] and without: medians of {count} rounds in turn"),
+        title: format!("x * x in Python with history and without, beside {beside}: medians of {count} rounds in turn"),
         competitor: "without".to_owned(),
-        figures: table.figures(&[(&one, Budget::RatioAtLeast(RATIO_MIN)), (&four, Budget::RatioAtLeast(RATIO_MIN))]),
+        figures: table.figures(if is_judged { budgets } else { &[] }),
         notes: vec![format!(
             "all {recorded} tasks are in the history, {:.1} s after the last",
             begun.elapsed().as_secs_f64()
         )],
-    });
-    Ok(())
+    })
 }

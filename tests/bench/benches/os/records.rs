@@ -54,7 +54,11 @@ pub(crate) fn run(setup: &Setup, found: &mut dyn FnMut(Report)) -> Result<()> {
     for batch in 0..RECORDS / RECORDS_PER_BATCH_MAX {
         setup.interrupt.check()?;
         let records = (0..RECORDS_PER_BATCH_MAX).map(|index| record(batch * RECORDS_PER_BATCH_MAX + index, first_ms));
-        let message = json!(RecordTasks { batch: format!("bench-{batch}"), records: records.collect() });
+        let message = json!(RecordTasks {
+            batch: format!("bench-{batch}"),
+            defaults: None,
+            records: records.collect::<Vec<_>>()
+        });
         let reply = call(&node, &message, Caller::Plugin("cpu"))?;
         ensure!(reply.contains(r#""status":"OK""#), "RECORD_TASKS is answered with {reply}");
     }
