@@ -422,3 +422,32 @@ pub struct PluginTable {
 unsafe impl Sync for PluginTable {}
 // SAFETY: as above.
 unsafe impl Send for PluginTable {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn a_buffer_gives_its_vector_back() {
+        let bytes = b"abc".to_vec();
+        let place = bytes.as_ptr();
+        let again = Buffer::from(bytes).into_vec();
+        assert_eq!((again.as_ptr(), &*again), (place, &b"abc"[..]));
+        assert!(Buffer::EMPTY.into_vec().is_empty());
+    }
+
+    #[test]
+    fn a_buffer_of_another_module_is_copied_and_freed_by_it() {
+        static FREED: AtomicUsize = AtomicUsize::new(0);
+        unsafe extern "C" fn free(data: *mut u8, length: usize, capacity: usize) {
+            FREED.fetch_add(1, Ordering::SeqCst);
+            // SAFETY: the buffer below has the parts of a vector.
+            drop(unsafe { Vec::from_raw_parts(data, length, capacity) });
+        }
+        let mut foreign = Buffer::from(b"abc".to_vec());
+        foreign.free = Some(free);
+        assert_eq!(foreign.into_vec(), b"abc");
+        assert_eq!(FREED.load(Ordering::SeqCst), 1);
+    }
+}

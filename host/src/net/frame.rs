@@ -265,6 +265,10 @@ impl Inbox {
         let mut taken = std::mem::take(&mut self.buffer);
         self.start = 0;
         taken.drain(..begin);
+        // Whoever keeps it keeps what lies behind it, too.
+        if taken.capacity() > 2 * taken.len() {
+            taken.shrink_to_fit();
+        }
         taken
     }
 
@@ -395,6 +399,26 @@ mod tests {
             assert_eq!(frames[1], (r#"{"attachment":3}"#.to_owned(), b"raw".to_vec()));
             assert_eq!(frames[2], (r#"{"id":"x","attachment":3}"#.to_owned(), b"raw".to_vec()));
             assert!(!inbox.is_partial());
+        }
+    }
+
+    #[test]
+    fn attachments_are_given_away_or_copied_and_what_follows_stays() {
+        for length in [3, READ_BYTES_LAST, 3 * READ_BYTES_LAST] {
+            for behind in [&b""[..], b"\0\0\0\x02{}"] {
+                let attachment: Vec<u8> = (0..length).map(|index| index as u8).collect();
+                let mut bytes = Vec::new();
+                write(&mut bytes, None, b"{}", &attachment);
+                bytes.extend_from_slice(behind);
+                let mut inbox = inbox();
+                inbox.feed(&bytes);
+                let place = inbox.next_frame().unwrap().unwrap();
+                assert!(inbox.take_attachment(&place) == attachment);
+                assert_eq!(inbox.next_frame().unwrap().is_some(), !behind.is_empty());
+                inbox.feed(b"\0\0\0\x02{}");
+                assert!(inbox.next_frame().unwrap().is_some());
+                assert!(!inbox.is_partial());
+            }
         }
     }
 

@@ -30,3 +30,20 @@ pub fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_is_written_where_it_belongs() {
+        let file = tempfile::tempfile().unwrap();
+        let bytes: Vec<u8> = (0..2 * WRITE_BYTES + 3).map(|index| (index % 251) as u8).collect();
+        write_all(&file, &bytes).unwrap();
+        write_all_at(&file, &bytes, bytes.len() as u64 + 1).unwrap();
+        let mut found = vec![0; 2 * bytes.len() + 1];
+        file.read_exact_at(&mut found, 0).unwrap();
+        assert!(found[..bytes.len()] == bytes && found[bytes.len()] == 0 && found[bytes.len() + 1..] == bytes);
+        assert_eq!(file.metadata().unwrap().len(), found.len() as u64);
+    }
+}
