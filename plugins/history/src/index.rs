@@ -57,6 +57,9 @@ pub(crate) struct Index {
     /// Whose sums have changed, to be told to the books.
     unpublished: HashMap<String, Option<Counters>>,
     block: Block,
+    /// The caller and the place of the newest record, which are mostly those of the next one.
+    recent_caller: Option<(String, i64)>,
+    recent_place: Option<((String, String), i64)>,
 }
 
 impl Index {
@@ -101,25 +104,39 @@ impl Index {
 
     /// Number of one that tasks run for.
     pub(crate) fn caller(&mut self, name: &str) -> i64 {
-        if let Some(number) = self.caller_numbers.get(name) {
+        if let Some((recent, number)) = &self.recent_caller
+            && recent == name
+        {
             return *number;
         }
-        self.last_caller += 1;
-        self.caller_numbers.insert(name.to_owned(), self.last_caller);
-        self.callers.insert(self.last_caller, Caller { name: name.to_owned(), counters: Counters::default() });
-        self.last_caller
+        let number = self.caller_numbers.get(name).copied().unwrap_or_else(|| {
+            self.last_caller += 1;
+            self.caller_numbers.insert(name.to_owned(), self.last_caller);
+            self.callers.insert(self.last_caller, Caller { name: name.to_owned(), counters: Counters::default() });
+            self.last_caller
+        });
+        self.recent_caller = Some((name.to_owned(), number));
+        number
     }
 
     /// Number of a place where tasks run.
     pub(crate) fn place(&mut self, peer_id: &str, address: &str) -> i64 {
-        if let Some(number) = self.place_numbers.get(peer_id).and_then(|of_peer| of_peer.get(address)) {
+        if let Some(((recent_peer, recent_address), number)) = &self.recent_place
+            && recent_peer == peer_id
+            && recent_address == address
+        {
             return *number;
         }
-        self.last_place += 1;
-        self.place_numbers.entry(peer_id.to_owned()).or_default().insert(address.to_owned(), self.last_place);
-        let place = Place { peer_id: peer_id.to_owned(), address: address.to_owned(), records: 0 };
-        self.places.insert(self.last_place, place);
-        self.last_place
+        let known = self.place_numbers.get(peer_id).and_then(|of_peer| of_peer.get(address)).copied();
+        let number = known.unwrap_or_else(|| {
+            self.last_place += 1;
+            self.place_numbers.entry(peer_id.to_owned()).or_default().insert(address.to_owned(), self.last_place);
+            let place = Place { peer_id: peer_id.to_owned(), address: address.to_owned(), records: 0 };
+            self.places.insert(self.last_place, place);
+            self.last_place
+        });
+        self.recent_place = Some(((peer_id.to_owned(), address.to_owned()), number));
+        number
     }
 
     /// Counts a record; returns its number.
@@ -178,6 +195,8 @@ impl Index {
 
     /// Writes what has changed.
     pub(crate) fn write(&mut self, connection: &Connection) -> Result<(), HistoryError> {
+        // Those without records are forgotten below.
+        (self.recent_caller, self.recent_place) = (None, None);
         self.block.write(connection)?;
         let mut put = connection.prepare_cached("INSERT OR REPLACE INTO callers VALUES (?, ?, ?, ?, ?, ?, ?)")?;
         let mut delete = connection.prepare_cached("DELETE FROM callers WHERE number = ?")?;

@@ -300,10 +300,11 @@ fn damage_that_a_search_meets_is_told_and_cleared_on_request() {
         let page: u32 = connection
             .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'places_by_address'", [], |row| row.get(0))
             .unwrap();
+        let page_bytes: u32 = connection.query_row("PRAGMA page_size", [], |row| row.get(0)).unwrap();
         connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
         drop(connection);
         let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
-        file.write_all_at(&[0xa5; 4096], u64::from(page - 1) * 4096).unwrap();
+        file.write_all_at(&vec![0xa5; page_bytes as usize], u64::from((page - 1) * page_bytes)).unwrap();
         History::start_with_clock(host, config, || START_MS)
     })
     .unwrap();
