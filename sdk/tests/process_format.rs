@@ -105,9 +105,11 @@ fn what_is_shown_of_them() {
             group_id: Some("g".into()),
             after: Some("P1".into()),
             limit: Some(5),
+            usage: true,
         },
-        r#"{"type":"LIST_PROCESSES","state":"READY","group_id":"g","after":"P1","limit":5}"#,
+        r#"{"type":"LIST_PROCESSES","state":"READY","group_id":"g","after":"P1","limit":5,"usage":true}"#,
     );
+    golden(&ListProcesses::default(), r#"{"type":"LIST_PROCESSES"}"#);
     let facts = ProcessFacts {
         pid: "P2".to_owned(),
         group_id: Some("g".to_owned()),
@@ -123,6 +125,17 @@ fn what_is_shown_of_them() {
     golden(
         &ProcessList { processes: vec![facts], next: Some("P2".to_owned()), total_processes: 3 },
         r#"{"type":"PROCESS_LIST","processes":[{"pid":"P2","ppid":null,"state":"NEW","priority":0,"group_id":"g","requested_by":"local","task_id":"T","function":"main","runtime":"python","children":0,"created_unix_milliseconds":1,"state_unix_milliseconds":2,"exit":{"exit_code":1,"outcome":"timeout","error":"too long","cpu_seconds":0.5,"peak_memory_bytes":1000,"context_switches":2,"unix_milliseconds":9}}],"next":"P2","total_processes":3}"#,
+    );
+    let running = ProcessFacts {
+        pid: "P3".to_owned(),
+        state: ProcessState::Running,
+        requested_by: "local".to_owned(),
+        usage: Some(ProcessUsage { cpu_seconds: 1.5, memory_bytes: 4096, context_switches: 2 }),
+        ..ProcessFacts::default()
+    };
+    golden(
+        &ProcessInfoReply { status: "OK".to_owned(), process: running },
+        r#"{"type":"STATUS","status":"OK","process":{"pid":"P3","ppid":null,"state":"RUNNING","priority":0,"requested_by":"local","children":0,"created_unix_milliseconds":0,"state_unix_milliseconds":0,"usage":{"cpu_seconds":1.5,"memory_bytes":4096,"context_switches":2}}}"#,
     );
 }
 

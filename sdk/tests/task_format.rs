@@ -7,7 +7,7 @@ mod golden;
 use golden::golden;
 use potluck_sdk::message::RawValue;
 use potluck_sdk::message::cpu::*;
-use potluck_sdk::message::process::Signal;
+use potluck_sdk::message::process::{ProcessUsage, Signal};
 
 #[test]
 fn whether_an_earlier_result_will_do_is_a_flag_or_a_word() {
@@ -39,6 +39,16 @@ fn what_is_done_to_a_task() {
         r#"{"type":"SET_TASK_PRIORITY","pid":"P7","priority":-3}"#,
     );
     golden(&TaskDone { status: "OK" }, r#"{"type":"STATUS","status":"OK"}"#);
+}
+
+#[test]
+fn what_tasks_use() {
+    golden(&TaskUsage { pids: vec!["P7".into(), "P8".into()] }, r#"{"type":"TASK_USAGE","pids":["P7","P8"]}"#);
+    let usage = ProcessUsage { cpu_seconds: 1.5, memory_bytes: 4096, context_switches: 2 };
+    golden(
+        &TasksUsed { tasks: vec![TaskUsed { pid: "P7".into(), usage }] },
+        r#"{"type":"TASK_USAGE","tasks":[{"pid":"P7","usage":{"cpu_seconds":1.5,"memory_bytes":4096,"context_switches":2}}]}"#,
+    );
 }
 
 #[test]

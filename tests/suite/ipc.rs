@@ -286,6 +286,44 @@ fn queues_and_semaphores_of_another_peer_are_used_with_to() {
 }
 
 #[test]
+fn a_peer_that_fills_its_share_leaves_room_for_the_others() {
+    let settings = "queues_max = 4\nsemaphores_max = 4\nwaits_max = 4\npeer_share = 0.5";
+    let cluster = Cluster::start_with(2, |_, builder| builder.plugins(format!("[plugins.ipc]\n{settings}\n")));
+    let (near, far) = (&cluster.peers[0], &cluster.peers[1]);
+    let to_far = |message: Value| with(message, json!({ "to": far.peer_id() }));
+    let refused = |message: Value| {
+        let reply = near.call(to_far(message));
+        assert_eq!(reply["code"], "limit_reached", "{reply}");
+        let text = reply["error"].as_str().unwrap();
+        assert!(text.contains(near.peer_id()) && text.contains("peer_share"), "{reply}");
+    };
+    for create in [|id: &str| create_queue(id, 1), |id: &str| create_semaphore(id, 0)] {
+        assert_ok(&near.call(to_far(create("a"))));
+        assert_ok(&near.call(to_far(create("b"))));
+        refused(create("c"));
+        assert_ok(&far.call(create("c")));
+        assert_ok(&far.call(create("d")));
+    }
+    // Nor does it take all waits, and those that it gives up are free again.
+    let mut waiting: Vec<Wire> = ["P1", "P2"].map(|process| begin(near, to_far(wait("a", process)))).into();
+    wait_for_waits(far, 2, 0);
+    refused(wait("a", "P3"));
+    let mut own = begin(far, wait("b", "P1"));
+    wait_for_waits(far, 3, 0);
+    waiting.pop();
+    wait_for_waits(far, 2, 0);
+    waiting.push(begin(near, to_far(wait("a", "P3"))));
+    wait_for_waits(far, 3, 0);
+    assert_ok(&far.call(signal("b", "P2")));
+    assert_ok(&own.read());
+    for queue in ["a", "c"] {
+        assert_ok(&far.call(json!({ "type": "DELETE_QUEUE", "queue_id": queue })));
+    }
+    assert_ok(&near.call(to_far(create_queue("e", 1))));
+    refused(create_queue("f", 1));
+}
+
+#[test]
 fn what_a_lost_peer_waited_for_is_called_off() {
     let mut cluster = Cluster::start_with(2, |_, builder| builder.plugins("[plugins.ipc]\n"));
     let near = cluster.peers.remove(0);

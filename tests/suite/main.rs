@@ -82,3 +82,5 @@ mod task_processes;
 mod tidy;
 /// Frames, ids, order of replies, attachments, `to`, and the messages that every node answers.
 mod wire;
+/// Tasks that have found the socket of their worker: what they write there ends the worker, and harms nobody else.
+mod worker_rules;

@@ -1,6 +1,6 @@
-//! The table of processes by hand: trees, groups, waiting, zombies.
+//! The table of processes by hand: trees, groups, waiting, zombies; and what those use that run tasks.
 
-use potluck_tests::{TestNode, wait_for};
+use potluck_tests::{TestNode, sandboxed, task, wait_for, wait_for_some, with};
 use serde_json::{Value, json};
 
 fn node() -> TestNode {
@@ -104,5 +104,97 @@ fn changes_can_be_followed_at_the_command_line() {
     wait_for("an event that tells of it", || {
         let events = node.call(json!({ "type": "WATCH_EVENTS", "topics": ["process.*"], "after": 0 }));
         events.to_string().contains(&format!("\"pid\":\"{pid}\""))
+    });
+}
+
+/// Uses a processor as long as it runs.
+const ENDLESS: &str = "def main():\n    while True:\n        pass\n";
+
+/// What `potluck ps` shows to programs of the task that is called so.
+fn shown(node: &TestNode, task_id: &str) -> Option<Value> {
+    let list = node.cli(["--json", "ps"]).success().json();
+    list["processes"].as_array()?.iter().find(|process| process["task_id"] == task_id).cloned()
+}
+
+/// What it has used so far, once that is known.
+fn cpu_seconds(node: &TestNode, task_id: &str) -> f64 {
+    wait_for_some(&format!("{task_id} to be measured"), || shown(node, task_id)?["usage"]["cpu_seconds"].as_f64())
+}
+
+/// Waits until a task has used this much more than it has now.
+fn wait_until_it_has_used_more(node: &TestNode, task_id: &str) -> f64 {
+    let before = cpu_seconds(node, task_id);
+    wait_for_some(&format!("{task_id} to use more"), || {
+        Some(cpu_seconds(node, task_id)).filter(|now| *now >= before + 0.1)
+    })
+}
+
+#[test]
+fn what_runs_shows_what_it_uses_and_what_is_paused_uses_no_more() {
+    let node = TestNode::peer().cpu("workers = 3").plugin("process", "").start();
+    let endless =
+        wat::parse_str(r#"(module (memory (export "memory") 1) (func (export "_start") (loop $more (br $more))))"#);
+    let guest = endless.unwrap();
+    let running = [
+        ("python", task(ENDLESS, json!([])), Vec::new()),
+        ("sandbox", sandboxed(ENDLESS, json!([])), Vec::new()),
+        ("wasm", json!({ "type": "CPU_TASK", "runtime": "wasm", "attachment": guest.len() }), guest),
+    ];
+    let _wires = running.each_ref().map(|(name, message, attachment)| {
+        let mut wire = node.wire();
+        wire.send_with(with(message.clone(), json!({ "task_id": name, "timeout": 600 })), attachment);
+        wire
+    });
+    for (name, ..) in &running {
+        wait_until_it_has_used_more(&node, name);
+        let usage = shown(&node, name).unwrap()["usage"].clone();
+        assert!(usage["memory_bytes"].as_u64().unwrap() > 1 << 20, "{name}: {usage}");
+    }
+    for (name, other) in [("python", "sandbox"), ("sandbox", "wasm"), ("wasm", "python")] {
+        let pid = shown(&node, name).unwrap()["pid"].as_str().unwrap().to_owned();
+        node.cli(["pause", &pid]).success();
+        wait_until_it_has_used_more(&node, other);
+        let before = cpu_seconds(&node, name);
+        wait_until_it_has_used_more(&node, other);
+        assert_eq!(cpu_seconds(&node, name), before, "{name} is paused");
+        node.cli(["resume", &pid]).success();
+        wait_until_it_has_used_more(&node, name);
+    }
+    let table = node.cli(["ps"]).success().stdout;
+    let headings: Vec<&str> = table.lines().next().unwrap().split_whitespace().take(4).collect();
+    assert_eq!(headings, ["PID", "STATE", "CPU", "MEMORY"], "{table}");
+    assert_eq!(table.matches("iB").count(), 3, "{table}");
+    assert_eq!(node.cli(["top"]).success().stdout.matches("RUNNING").count(), 3);
+}
+
+#[test]
+fn a_task_is_not_charged_what_its_worker_had_used_before() {
+    let node = TestNode::peer().cpu("workers = 1").plugin("process", "").plugin("ipc", "").start();
+    node.call(json!({ "type": "CREATE_SEMAPHORE", "sem_id": "door", "initial_value": 0 }));
+    let busy = "
+import os, time
+def main():
+    while time.process_time() < 1:
+        pass
+    return os.getpid()
+";
+    let waits = "
+import os, potluck
+def main():
+    potluck.call('SEMAPHORE_WAIT', sem_id='door')
+    return os.getpid()
+";
+    let first = node.call(task(busy, json!([])));
+    let mut wire = node.wire();
+    wire.send(with(task(waits, json!([])), json!({ "task_id": "waits" })));
+    let waiting = wait_for_some("it to wait", || shown(&node, "waits").filter(|process| process["state"] == "WAITING"));
+    let used = cpu_seconds(&node, "waits");
+    assert!(used < 0.5, "{used}: {waiting}");
+    node.call(json!({ "type": "SEMAPHORE_SIGNAL", "sem_id": "door", "process_id": "test" }));
+    assert_eq!(wire.read()["result"], first["result"], "they had the same worker");
+    wait_for("its end to be known", || {
+        // In all, and no longer so far.
+        let ended = node.cli(["--json", "ps"]).success().json();
+        ended["processes"].as_array().unwrap().iter().all(|process| process.get("usage").is_none())
     });
 }

@@ -1,5 +1,7 @@
 //! `potluck scheduler` and `potluck schedule compare`: textbooks, real processes, and where the two differ.
 
+mod mistakes;
+
 use potluck_tests::{Output, TestNode, dist, potluck_command, wait_for};
 use serde_json::{Value, json};
 use std::fs;

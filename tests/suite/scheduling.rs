@@ -1,5 +1,9 @@
 //! Schedulers that preempt, with real processes: turns, priorities, switching, and what becomes of attempts without a slot.
 
+mod ageing;
+mod decisions;
+mod switching;
+
 use potluck_tests::{TestNode, Wire, children, is_alive, task, wait_for, wait_for_some, with};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};

@@ -143,6 +143,9 @@ impl Config {
         if self.workers > 1024 || self.spare_workers.is_some_and(|count| count > 1024) {
             return refuse("key `workers`, `spare_workers`: expected at most 1024".to_owned());
         }
+        if self.worker_processes_max.is_some_and(|count| count > 1024) {
+            return refuse("key `worker_processes_max`: expected at most 1024".to_owned());
+        }
         for (key, value, least) in
             [("timeout_seconds", self.timeout_seconds, 0.001), ("timeout_seconds_max", self.timeout_seconds_max, 0.001)]
         {
@@ -198,5 +201,21 @@ impl Config {
             ));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn worker_processes_have_an_upper_bound() {
+        let check = |count| Config { worker_processes_max: Some(count), ..Config::default() }.check();
+        assert!(check(1024).is_ok());
+        let error = check(1025).unwrap_err();
+        assert_eq!(
+            (&*error.code, &*error.message),
+            ("invalid_config", "key `worker_processes_max`: expected at most 1024")
+        );
     }
 }

@@ -5,6 +5,7 @@ use crate::calls;
 use crate::install::Installer;
 use crate::job::{Answer, JobId, refusal_json};
 use crate::jobs::{Jobs, Meant};
+use crate::pool::Usage;
 use crate::runtime::RuntimeKey;
 use crate::scheduler::{AVAILABLE, Options};
 use crate::task::Task;
@@ -12,10 +13,13 @@ use parking_lot::Mutex;
 use potluck_sdk::message::STATUS_OK;
 use potluck_sdk::message::cpu::{
     BatchTask, CancelTask, CpuTask, SandboxImageList, SandboxInstall, SandboxInstalled, SandboxRemove, SandboxRemoved,
-    SetTaskPriority, SignalTask, TaskCancelled, TaskDone, TaskProgress, outcome,
+    SetTaskPriority, SignalTask, TaskCancelled, TaskDone, TaskProgress, TaskUsage, TaskUsed, TasksUsed, USAGE_PIDS_MAX,
+    outcome,
 };
+use potluck_sdk::message::process::ProcessUsage;
 use potluck_sdk::message::scheduler::{CHANGED_TOPIC, SchedulerSet, SchedulerState, SchedulerStatistics, SetScheduler};
 use potluck_sdk::{Caller, ProviderError, Reply, Request};
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -193,6 +197,32 @@ pub(crate) fn set_task_priority(jobs: &Arc<Jobs>, request: Request<'_>, reply: R
         found(jobs.set_priority(&meant, message.priority))
     });
     reply.result(done);
+}
+
+/// TASK_USAGE.
+pub(crate) fn task_usage(jobs: &Arc<Jobs>, request: Request<'_>, reply: Reply<'_>) {
+    let found = request.parse::<TaskUsage>().and_then(|message| {
+        if message.pids.len() > USAGE_PIDS_MAX {
+            let text = format!("`pids` may name at most {USAGE_PIDS_MAX} processes; ask several times");
+            return Err(ProviderError::invalid(text));
+        }
+        Ok(jobs.attempts_here(message.pids.iter().map(AsRef::as_ref)))
+    });
+    let attempts = match found {
+        Ok(attempts) if attempts.is_empty() => return reply.send(&TasksUsed::default()),
+        Ok(attempts) => attempts,
+        Err(error) => return reply.error(&error),
+    };
+    let (jobs, reply) = (Arc::clone(jobs), reply.later());
+    // Files of /proc are read for each.
+    jobs.host.clone().spawn_blocking(move || {
+        let used = attempts.iter().filter_map(|(pid, attempt)| {
+            let Usage { cpu_seconds, memory_bytes, context_switches } = jobs.pool.usage(*attempt)?;
+            let usage = ProcessUsage { cpu_seconds, memory_bytes, context_switches: u64::from(context_switches) };
+            Some(TaskUsed { pid: Cow::Borrowed(pid), usage })
+        });
+        reply.send(&TasksUsed { tasks: used.collect() });
+    });
 }
 
 /// TASK_PROGRESS, from the peer that runs a task of this node's.

@@ -6,6 +6,7 @@
 //! | BATCH_TASK | BATCH_RESULT, when all its tasks have |
 //! | CANCEL_TASK | STATUS `CANCELLED` |
 //! | SIGNAL_TASK, SET_TASK_PRIORITY | STATUS `OK`, when it is done to the task wherever that is |
+//! | TASK_USAGE | TASK_USAGE |
 //! | TASK_PROGRESS, from the peer that runs a task | STATUS `OK` |
 //! | SET_SCHEDULER | STATUS `OK` |
 //! | GET_SCHEDULER | SCHEDULER |
@@ -98,6 +99,7 @@ impl Provider for Cpu {
             MessageInfo::new("CANCEL_TASK", LeastCaller::Member),
             MessageInfo::new("SIGNAL_TASK", LeastCaller::Member),
             MessageInfo::new("SET_TASK_PRIORITY", LeastCaller::Member),
+            MessageInfo::new("TASK_USAGE", LeastCaller::Local),
             MessageInfo::new("TASK_PROGRESS", LeastCaller::Member),
             MessageInfo::new("SET_SCHEDULER", LeastCaller::Local),
             MessageInfo::new("GET_SCHEDULER", LeastCaller::Task),
@@ -152,6 +154,7 @@ impl Provider for Cpu {
             "CANCEL_TASK" => handler::cancel_task(&self.jobs, request, reply),
             "SIGNAL_TASK" => handler::signal_task(&self.jobs, request, reply),
             "SET_TASK_PRIORITY" => handler::set_task_priority(&self.jobs, request, reply),
+            "TASK_USAGE" => handler::task_usage(&self.jobs, request, reply),
             "TASK_PROGRESS" => handler::task_progress(&self.jobs, request, reply),
             "GET_SCHEDULER" => handler::get_scheduler(&self.jobs, reply),
             "COMPARE_SCHEDULERS" => self.lab.compare(&self.jobs, request, reply),

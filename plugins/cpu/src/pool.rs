@@ -19,6 +19,7 @@ mod reports;
 mod scratch;
 mod stop;
 mod supervisor;
+mod usage;
 mod waiting;
 mod watch;
 mod worker;
@@ -29,6 +30,7 @@ pub(crate) use lane::{LaneReport, Phase, missing_protections};
 pub(crate) use outcome::{Failed, Files, Outcome};
 pub(crate) use stop::Stop;
 pub(crate) use supervisor::{Links, start};
+pub(crate) use usage::Usage;
 
 use crate::runtime::{RuntimeKey, Runtimes};
 use crate::scheduler::{Algorithm, Ticket};
@@ -335,6 +337,11 @@ impl Pool {
     /// Switches the order of the queue: all that wait are sorted anew, those that have begun too.
     pub(crate) fn set_algorithm(&self, algorithm: Algorithm) {
         self.act(|state, now, _| {
+            // Also those that were sent ahead to workers, in the order of before.
+            let workers: Vec<WorkerId> = state.workers.keys().copied().collect();
+            for worker in workers {
+                state.take_back(worker, now);
+            }
             state.algorithm = algorithm;
             state.measures.chosen(algorithm, now);
             for lane in state.lanes.values_mut() {

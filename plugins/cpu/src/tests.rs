@@ -264,3 +264,17 @@ fn a_signal_needs_a_task_that_is_there_and_the_sender_s() {
     assert_eq!(code(member(progress)), "not_found");
     assert!(harness.events().iter().all(|event| event.topic != "task.progress"));
 }
+
+#[test]
+fn what_is_used_is_told_of_tasks_that_run_here_and_of_no_more_than_a_list_has() {
+    let harness = with_processes();
+    let ask = |pids: Vec<String>| harness.call(json!({ "type": "TASK_USAGE", "pids": pids }));
+    let ended = harness.call(json!({ "type": "CPU_TASK", "program": "def main(): return 1" })).unwrap();
+    let pids = vec![ended["pid"].as_str().unwrap().to_owned(), "P99999".to_owned(), String::new()];
+    assert_eq!(ask(pids).unwrap(), json!({ "type": "TASK_USAGE", "tasks": [] }));
+    assert_eq!(ask(vec!["P1".to_owned(); 1000]).unwrap()["tasks"], json!([]));
+    let refused = ask(vec!["P1".to_owned(); 1001]).unwrap_err();
+    assert_eq!(refused.code, "invalid_message");
+    let member = harness.message(json!({ "type": "TASK_USAGE", "pids": ["P1"] })).caller(Caller::Member("peer-1"));
+    assert!(member.call().is_err(), "others see what their tasks use in the list of processes");
+}

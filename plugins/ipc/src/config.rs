@@ -27,6 +27,9 @@ pub(crate) struct Limits {
     pub(crate) semaphores_max: usize,
     /// Processes that hold a permit of a semaphore or wait for one, together; and waits at queues.
     pub(crate) waits_max: usize,
+    /// The part of all queues, their bytes, receivers and waits, and of all semaphores and their waits, that one other
+    /// node may have with its tasks.
+    pub(crate) peer_share: f64,
 }
 
 impl Default for Limits {
@@ -41,6 +44,7 @@ impl Default for Limits {
             semaphores_max: 100_000,
             // About 100 MB, were there as many.
             waits_max: 200_000,
+            peer_share: 0.25,
         }
     }
 }
@@ -60,6 +64,9 @@ impl Limits {
         ];
         if let Some((key, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
             return Err(refusal(format!("key `{key}`: it must be at least 1")));
+        }
+        if !(limits.peer_share > 0.0 && limits.peer_share <= 1.0) {
+            return Err(refusal("key `peer_share`: it must be more than 0 and at most 1".to_owned()));
         }
         if limits.message_bytes_max > MESSAGE_BYTES_LIMIT {
             let text = format!("key `message_bytes_max`: it may be at most {MESSAGE_BYTES_LIMIT}");

@@ -1,5 +1,6 @@
 //! What can go wrong, and the codes that programs see.
 
+use crate::shares::Kind;
 use potluck_sdk::ProviderError;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +45,12 @@ pub(crate) enum IpcError {
     WaitsFull(usize),
     #[error("the queues know {0} receivers, the limit; some must leave (LEAVE_QUEUE) first")]
     ReceiversFull(usize),
+    #[error(
+        "the share of the node {peer} is full, at most {share} {}; {}, or ask for a larger peer_share in [plugins.ipc]",
+        kind.words().0,
+        kind.words().1
+    )]
+    ShareFull { peer: String, kind: Kind, share: usize },
     #[error("process {process} has ended: {reason}")]
     ProcessEnded { process: String, reason: String },
     #[error("the node is stopping")]
@@ -66,7 +73,8 @@ impl From<IpcError> for ProviderError {
             | QueuesFull(_)
             | SemaphoresFull(_)
             | WaitsFull(_)
-            | ReceiversFull(_) => ProviderError::LIMIT_REACHED,
+            | ReceiversFull(_)
+            | ShareFull { .. } => ProviderError::LIMIT_REACHED,
             ProcessEnded { .. } => "process_ended",
             Stopping => ProviderError::NODE_STOPPING,
         };

@@ -17,7 +17,7 @@
 //!
 //! The rooms, in reading order: `config` (its table in plugins.toml), `names` (who is meant), `handler` (one function a
 //! message), `room` (the tables, the clock, and how waits begin and end), `waiting` (those who wait), `semaphores` and
-//! `queues` (the tables: they call nobody), `error` (what can go wrong).
+//! `queues` (the tables: they call nobody), `shares` (what each other node has of them), `error` (what can go wrong).
 
 mod config;
 mod error;
@@ -26,6 +26,7 @@ mod names;
 mod queues;
 mod room;
 mod semaphores;
+mod shares;
 mod waiting;
 
 use config::Limits;

@@ -6,6 +6,7 @@ mod tests;
 
 use crate::config::Limits;
 use crate::error::IpcError;
+use crate::shares::{Kind, Owner, Place, Shares};
 use crate::waiting::{Answer, Deadlines, Outbox, Ticket, Waiter, meant_by};
 use potluck_sdk::ProviderError;
 use potluck_sdk::message::RawValue;
@@ -70,6 +71,9 @@ pub(crate) struct Queues<R> {
     involved: BTreeSet<(Arc<str>, Arc<str>)>,
     deadlines: Deadlines<Arc<str>>,
     wait_count: usize,
+    /// What waits count for at other nodes.
+    wait_places: BTreeMap<Ticket, Place>,
+    shares: Shares,
     /// Of all messages, those of waiting senders included.
     bytes: usize,
     message_count: usize,
@@ -78,28 +82,37 @@ pub(crate) struct Queues<R> {
 impl<R: Waiter> Queues<R> {
     pub(crate) fn new(limits: Limits) -> Queues<R> {
         Queues {
+            shares: Shares::new(limits.peer_share),
             limits,
             by_id: BTreeMap::new(),
             involved: BTreeSet::new(),
             deadlines: Deadlines::default(),
             wait_count: 0,
+            wait_places: BTreeMap::new(),
             bytes: 0,
             message_count: 0,
         }
     }
 
     /// Makes a queue; returns how many messages it holds, and whether it is new.
-    pub(crate) fn create(&mut self, id: &str, messages_max: u64, exist_ok: bool) -> Result<(u64, bool), IpcError> {
+    pub(crate) fn create(
+        &mut self,
+        id: &str,
+        messages_max: u64,
+        exist_ok: bool,
+        owner: Owner<'_>,
+    ) -> Result<(u64, bool), IpcError> {
         if let Some(queue) = self.by_id.get(id) {
             return if exist_ok { Ok((queue.messages_max, false)) } else { Err(IpcError::QueueExists) };
         }
         if self.by_id.len() >= self.limits.queues_max {
             return Err(IpcError::QueuesFull(self.limits.queues_max));
         }
+        let place = self.shares.take(owner, Kind::Queues, self.limits.queues_max, 1)?;
         let most = self.limits.queue_messages_max;
         let messages_max = if messages_max == 0 { most } else { messages_max.min(most) };
         let id: Arc<str> = Arc::from(id);
-        let queue = Queue::new(Arc::clone(&id), messages_max, self.limits.queue_bytes_max);
+        let queue = Queue::new(Arc::clone(&id), messages_max, self.limits.queue_bytes_max, place);
         self.by_id.insert(id, Box::new(queue));
         Ok((messages_max, true))
     }
@@ -124,34 +137,42 @@ impl<R: Waiter> Queues<R> {
         &mut self,
         id: &str,
         message: &Arc<Message>,
+        owner: Owner<'_>,
         outbox: &mut Outbox<R>,
     ) -> Result<Option<u64>, IpcError> {
         let (_, queue) = find(&mut self.by_id, id)?;
         if self.bytes + message.bytes() > self.limits.bytes_max {
             return Err(IpcError::BytesFull);
         }
+        let place = self.shares.take(owner, Kind::Bytes, self.limits.bytes_max, message.bytes())?;
         if !queue.has_room(message) {
             return Ok(None);
         }
         self.bytes += message.bytes();
-        self.operate(id, outbox, |queue, effects| Some(queue.accept(message, effects)))
+        self.operate(id, outbox, |queue, effects| Some(queue.accept(message, place, effects)))
     }
 
     /// Sends a message if there is room by now; else the wish is kept, and answered later. An answer that is due at once
     /// is in the outbox.
-    pub(crate) fn send(&mut self, id: &str, message: &Arc<Message>, wish: Wish<R>, outbox: &mut Outbox<R>) {
+    pub(crate) fn send(
+        &mut self,
+        id: &str,
+        message: &Arc<Message>,
+        owner: Owner<'_>,
+        wish: Wish<R>,
+        outbox: &mut Outbox<R>,
+    ) {
         if wish.waiter.is_gone() {
             return outbox.push(wish.waiter, Answer::Gone);
         }
-        match self.try_send(id, message, outbox) {
+        match self.try_send(id, message, owner, outbox) {
             Ok(Some(number)) => outbox.push(wish.waiter, Answer::Sent { queue: Arc::from(id), number }),
             Err(error) => outbox.push(wish.waiter, Answer::Error(error.into())),
-            Ok(None) => match self.begin_wait(id, &wish) {
+            Ok(None) => match self.begin_to_send(id, &wish, owner, message) {
                 Err(error) => outbox.push(wish.waiter, Answer::Error(error.into())),
-                Ok(()) => {
-                    self.bytes += message.bytes();
+                Ok(place) => {
                     let Wish { waiter, ticket, deadline } = wish;
-                    let sending = Sending { message: Arc::clone(message), waiter, deadline };
+                    let sending = Sending { message: Arc::clone(message), waiter, deadline, place };
                     let keep = |queue: &mut Queue<R>, effects: &mut Effects<R>| {
                         queue.wait_to_send(ticket, sending, effects);
                     };
@@ -167,24 +188,32 @@ impl<R: Waiter> Queues<R> {
         &mut self,
         id: &str,
         process: &Arc<str>,
+        owner: Owner<'_>,
         outbox: &mut Outbox<R>,
     ) -> Result<Next, IpcError> {
-        self.join(id, process, outbox)?;
+        self.join(id, process, owner, outbox)?;
         self.operate(id, outbox, |queue, effects| queue.take(process, effects))
     }
 
     /// Takes a receiver's next message if there is one by now; else the wish is kept, and answered later. An answer that
     /// is due at once is in the outbox.
-    pub(crate) fn receive(&mut self, id: &str, process: &Arc<str>, wish: Wish<R>, outbox: &mut Outbox<R>) {
+    pub(crate) fn receive(
+        &mut self,
+        id: &str,
+        process: &Arc<str>,
+        owner: Owner<'_>,
+        wish: Wish<R>,
+        outbox: &mut Outbox<R>,
+    ) {
         if wish.waiter.is_gone() {
             return outbox.push(wish.waiter, Answer::Gone);
         }
-        match self.try_receive(id, process, outbox) {
+        match self.try_receive(id, process, owner, outbox) {
             Ok(Some((number, message))) => {
                 outbox.push(wish.waiter, Answer::Message { queue: Arc::from(id), number, message });
             }
             Err(error) => outbox.push(wish.waiter, Answer::Error(error.into())),
-            Ok(None) => match self.begin_wait(id, &wish) {
+            Ok(None) => match self.begin_wait(id, &wish, owner) {
                 Err(error) => outbox.push(wish.waiter, Answer::Error(error.into())),
                 Ok(()) => {
                     let Wish { waiter, ticket, deadline } = wish;
@@ -202,16 +231,25 @@ impl<R: Waiter> Queues<R> {
     }
 
     /// Makes a receiver known; returns whether it is new.
-    pub(crate) fn join(&mut self, id: &str, process: &Arc<str>, outbox: &mut Outbox<R>) -> Result<bool, IpcError> {
+    pub(crate) fn join(
+        &mut self,
+        id: &str,
+        process: &Arc<str>,
+        owner: Owner<'_>,
+        outbox: &mut Outbox<R>,
+    ) -> Result<bool, IpcError> {
         let total_max = self.limits.waits_max.saturating_mul(RECEIVERS_PER_WAIT);
         let is_full = self.involved.len() >= total_max;
         let known_max = self.limits.receivers_max;
-        self.operate(id, outbox, |queue, effects| {
-            if is_full && !queue.knows(process) {
-                return Err(IpcError::ReceiversFull(total_max));
-            }
-            Ok(queue.join(process, known_max, effects))
-        })?
+        let (_, queue) = find(&mut self.by_id, id)?;
+        let place = if queue.knows(process) {
+            None
+        } else if is_full {
+            return Err(IpcError::ReceiversFull(total_max));
+        } else {
+            self.shares.take(owner, Kind::Receivers, total_max, 1)?
+        };
+        self.operate(id, outbox, |queue, effects| queue.join(process, place, known_max, effects))
     }
 
     /// Forgets a receiver; its waits are over. Returns whether it was known.
@@ -286,6 +324,7 @@ impl<R: Waiter> Queues<R> {
     pub(crate) fn close(&mut self, outbox: &mut Outbox<R>) {
         self.limits.waits_max = 0;
         self.deadlines.clear();
+        self.wait_places.clear();
         for queue in self.by_id.values_mut() {
             for waiter in queue.clear(&mut Effects::default()) {
                 outbox.push(waiter, Answer::Error(IpcError::Stopping.into()));
@@ -322,14 +361,31 @@ impl<R: Waiter> Queues<R> {
     }
 
     /// Enters a wait in the tables that span the queues.
-    fn begin_wait(&mut self, id: &str, wish: &Wish<R>) -> Result<(), IpcError> {
+    fn begin_wait(&mut self, id: &str, wish: &Wish<R>, owner: Owner<'_>) -> Result<(), IpcError> {
         if self.wait_count >= self.limits.waits_max {
             return Err(IpcError::WaitsFull(self.limits.waits_max));
         }
         let (key, _) = find(&mut self.by_id, id)?;
+        if let Some(place) = self.shares.take(owner, Kind::QueueWaits, self.limits.waits_max, 1)? {
+            self.wait_places.insert(wish.ticket, place);
+        }
         self.deadlines.add(wish.deadline, wish.ticket, key);
         self.wait_count += 1;
         Ok(())
+    }
+
+    /// Enters the wait of a sender, and its message.
+    fn begin_to_send(
+        &mut self,
+        id: &str,
+        wish: &Wish<R>,
+        owner: Owner<'_>,
+        message: &Message,
+    ) -> Result<Option<Place>, IpcError> {
+        let place = self.shares.take(owner, Kind::Bytes, self.limits.bytes_max, message.bytes())?;
+        self.begin_wait(id, wish, owner)?;
+        self.bytes += message.bytes();
+        Ok(place)
     }
 
     /// Does something with one queue, and enters what that has changed in the tables that span the queues.
@@ -355,6 +411,7 @@ impl<R: Waiter> Queues<R> {
         }
         for (ticket, deadline) in effects.ended {
             self.deadlines.remove(deadline, ticket);
+            self.wait_places.remove(&ticket);
             self.wait_count -= 1;
         }
         outbox.answers.append(&mut effects.outbox.answers);

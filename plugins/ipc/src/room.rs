@@ -5,11 +5,12 @@ use crate::error::IpcError;
 use crate::handler;
 use crate::queues::{self, Message, Queues};
 use crate::semaphores::{self, Semaphores};
+use crate::shares::Owner;
 use crate::waiting::{Answer, Outbox, Ticket, Turn, Waiter};
 use parking_lot::Mutex;
 use potluck_sdk::message::deadlock::WAITING_TOPIC;
 use potluck_sdk::message::process::ProcessEnded;
-use potluck_sdk::{Alarm, Host, PeerId, PendingReply, ProviderError, Reply};
+use potluck_sdk::{Alarm, Caller, Host, PeerId, PendingReply, ProviderError, Reply, Request};
 use serde::Serialize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -49,6 +50,7 @@ impl Waiter for Pending {
 pub(crate) struct Room {
     pub(crate) host: Host,
     pub(crate) own_id: PeerId,
+    own_name: String,
     pub(crate) limits: Limits,
     pub(crate) semaphores: Mutex<Semaphores<Pending>>,
     pub(crate) queues: Mutex<Queues<Pending>>,
@@ -64,6 +66,7 @@ impl Room {
         Room {
             host,
             own_id: host.node().peer_id,
+            own_name: host.node().peer_id.to_string(),
             semaphores: Mutex::new(Semaphores::new(limits.clone())),
             queues: Mutex::new(Queues::new(limits.clone())),
             limits,
@@ -74,11 +77,20 @@ impl Room {
         }
     }
 
+    /// The other node that a message counts for.
+    pub(crate) fn owner<'a>(&self, request: &Request<'a>) -> Owner<'a> {
+        match request.caller {
+            Caller::Member(peer) | Caller::Task(peer) if peer != self.own_name => Some(peer),
+            _ => None,
+        }
+    }
+
     /// Keeps a reply until there is a permit.
     pub(crate) fn wait_for_permit(
         self: &Arc<Room>,
         id: &str,
         process: Arc<str>,
+        owner: Owner<'_>,
         timeout: Option<Duration>,
         reply: Reply<'_>,
     ) {
@@ -92,7 +104,7 @@ impl Room {
         let since_unix_milliseconds = unix_milliseconds();
         let wish = semaphores::Wish { process, waiter, ticket, since_unix_milliseconds, deadline };
         let mut outbox = Outbox::default();
-        let is_first_endless = self.semaphores.lock().wait(id, wish, &mut outbox);
+        let is_first_endless = self.semaphores.lock().wait(id, wish, owner, &mut outbox);
         self.send(outbox);
         if is_first_endless {
             self.tell_that_somebody_waits();
@@ -122,13 +134,14 @@ impl Room {
         self: &Arc<Room>,
         id: &str,
         process: &Arc<str>,
+        owner: Owner<'_>,
         timeout: Option<Duration>,
         reply: Reply<'_>,
     ) {
         let wish = self.queue_wish(id, timeout, reply);
         let deadline = wish.deadline;
         let mut outbox = Outbox::default();
-        self.queues.lock().receive(id, process, wish, &mut outbox);
+        self.queues.lock().receive(id, process, owner, wish, &mut outbox);
         self.send(outbox);
         self.arm(deadline);
     }
@@ -138,13 +151,14 @@ impl Room {
         self: &Arc<Room>,
         id: &str,
         message: &Arc<Message>,
+        owner: Owner<'_>,
         timeout: Duration,
         reply: Reply<'_>,
     ) {
         let wish = self.queue_wish(id, Some(timeout), reply);
         let deadline = wish.deadline;
         let mut outbox = Outbox::default();
-        self.queues.lock().send(id, message, wish, &mut outbox);
+        self.queues.lock().send(id, message, owner, wish, &mut outbox);
         self.send(outbox);
         self.arm(deadline);
     }

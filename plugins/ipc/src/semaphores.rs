@@ -6,6 +6,7 @@ mod tests;
 
 use crate::config::Limits;
 use crate::error::IpcError;
+use crate::shares::{Kind, Owner, Place, Shares};
 use crate::waiting::{Answer, Deadlines, Outbox, Ticket, Waiter, meant_by};
 use potluck_sdk::ProviderError;
 use potluck_sdk::message::ipc::{SemaphoreInfo, SemaphoreKind};
@@ -41,23 +42,28 @@ pub(crate) struct Shown {
     pub(crate) waiters: Vec<(Arc<str>, u64, bool)>,
 }
 
+/// The semaphore of a wait, and what the wait counts for.
+type Awaited = (Arc<str>, Option<Place>);
+
 /// See the top of this file.
 pub(crate) struct Semaphores<R> {
     limits: Limits,
     by_id: BTreeMap<Arc<str>, Box<Semaphore<R>>>,
     /// Process and semaphore, for all that is held.
-    held: BTreeSet<(Arc<str>, Arc<str>)>,
+    held: BTreeMap<(Arc<str>, Arc<str>), Option<Place>>,
     /// Process and ticket, and the semaphore, for all waits.
-    waits: BTreeMap<(Arc<str>, Ticket), Arc<str>>,
+    waits: BTreeMap<(Arc<str>, Ticket), Awaited>,
     deadlines: Deadlines<Arc<str>>,
+    shares: Shares,
 }
 
 impl<R: Waiter> Semaphores<R> {
     pub(crate) fn new(limits: Limits) -> Semaphores<R> {
         Semaphores {
+            shares: Shares::new(limits.peer_share),
             limits,
             by_id: BTreeMap::new(),
-            held: BTreeSet::new(),
+            held: BTreeMap::new(),
             waits: BTreeMap::new(),
             deadlines: Deadlines::default(),
         }
@@ -70,6 +76,7 @@ impl<R: Waiter> Semaphores<R> {
         initial: Option<u64>,
         kind: SemaphoreKind,
         exist_ok: bool,
+        owner: Owner<'_>,
     ) -> Result<(u64, SemaphoreKind, bool), IpcError> {
         if let Some(semaphore) = self.by_id.get(id) {
             return if exist_ok {
@@ -88,7 +95,8 @@ impl<R: Waiter> Semaphores<R> {
         if self.by_id.len() >= self.limits.semaphores_max {
             return Err(IpcError::SemaphoresFull(self.limits.semaphores_max));
         }
-        self.by_id.insert(Arc::from(id), Box::new(Semaphore::new(kind, initial)));
+        let place = self.shares.take(owner, Kind::Semaphores, self.limits.semaphores_max, 1)?;
+        self.by_id.insert(Arc::from(id), Box::new(Semaphore::new(kind, initial, place)));
         Ok((initial, kind, true))
     }
 
@@ -108,26 +116,36 @@ impl<R: Waiter> Semaphores<R> {
     }
 
     /// Takes a permit if one is free. `Ok(Err(value))` says that the process has to wait.
-    pub(crate) fn try_wait(&mut self, id: &str, process: &Arc<str>) -> Result<Result<u64, u64>, IpcError> {
+    pub(crate) fn try_wait(
+        &mut self,
+        id: &str,
+        process: &Arc<str>,
+        owner: Owner<'_>,
+    ) -> Result<Result<u64, u64>, IpcError> {
         let has_room = self.has_room();
         let (key, semaphore) = find(&mut self.by_id, id)?;
         if semaphore.value == 0 {
             return Ok(Err(0));
         }
-        if semaphore.owned && !has_room && !semaphore.holders.contains_key(process) {
-            return Err(IpcError::WaitsFull(self.limits.waits_max));
-        }
+        let place = if semaphore.owned && !semaphore.holders.contains_key(process) {
+            if !has_room {
+                return Err(IpcError::WaitsFull(self.limits.waits_max));
+            }
+            self.shares.take(owner, Kind::Permits, self.limits.waits_max, 1)?
+        } else {
+            None
+        };
         if semaphore.take(process) {
-            self.held.insert((Arc::clone(process), key));
+            self.held.insert((Arc::clone(process), key), place);
         }
         Ok(Ok(semaphore.value))
     }
 
     /// Takes a permit if one is free by now; else the wish is kept, and answered later. An answer that is due at once is
     /// in the outbox. Returns whether it is the first of all waits without a time-out.
-    pub(crate) fn wait(&mut self, id: &str, wish: Wish<R>, outbox: &mut Outbox<R>) -> bool {
+    pub(crate) fn wait(&mut self, id: &str, wish: Wish<R>, owner: Owner<'_>, outbox: &mut Outbox<R>) -> bool {
         let endless_before = self.endless_count();
-        self.wait_or_answer(id, wish, outbox);
+        self.wait_or_answer(id, wish, owner, outbox);
         endless_before == 0 && self.endless_count() > 0
     }
 
@@ -136,8 +154,8 @@ impl<R: Waiter> Semaphores<R> {
         self.waits.len() - self.deadlines.len()
     }
 
-    fn wait_or_answer(&mut self, id: &str, wish: Wish<R>, outbox: &mut Outbox<R>) {
-        match self.try_wait(id, &wish.process) {
+    fn wait_or_answer(&mut self, id: &str, wish: Wish<R>, owner: Owner<'_>, outbox: &mut Outbox<R>) {
+        match self.try_wait(id, &wish.process, owner) {
             Ok(Ok(value)) => {
                 if wish.waiter.claim() {
                     outbox.push(wish.waiter, Answer::Permit { semaphore: Arc::from(id), value });
@@ -151,14 +169,17 @@ impl<R: Waiter> Semaphores<R> {
             Ok(Err(_)) if !self.has_room() => {
                 outbox.push(wish.waiter, Answer::Error(IpcError::WaitsFull(self.limits.waits_max).into()));
             }
-            Ok(Err(_)) => self.keep(id, wish),
+            Ok(Err(_)) => match self.shares.take(owner, Kind::Permits, self.limits.waits_max, 1) {
+                Ok(place) => self.keep(id, wish, place),
+                Err(error) => outbox.push(wish.waiter, Answer::Error(error.into())),
+            },
         }
     }
 
-    fn keep(&mut self, id: &str, wish: Wish<R>) {
+    fn keep(&mut self, id: &str, wish: Wish<R>, place: Option<Place>) {
         let Ok((key, semaphore)) = find(&mut self.by_id, id) else { return };
         let Wish { process, waiter, ticket, since_unix_milliseconds, deadline } = wish;
-        self.waits.insert((Arc::clone(&process), ticket), Arc::clone(&key));
+        self.waits.insert((Arc::clone(&process), ticket), (Arc::clone(&key), place));
         self.deadlines.add(deadline, ticket, key);
         semaphore.waiting.insert(ticket, Waiting { process, waiter, since_unix_milliseconds, deadline });
     }
@@ -229,7 +250,7 @@ impl<R: Waiter> Semaphores<R> {
         for process in meant_by(ended, self.waits.keys().map(|(process, _)| process)) {
             let of_process = (Arc::clone(&process), 0)..=(Arc::clone(&process), Ticket::MAX);
             let waits: Vec<(Ticket, Arc<str>)> =
-                self.waits.range(of_process).map(|((_, ticket), id)| (*ticket, Arc::clone(id))).collect();
+                self.waits.range(of_process).map(|((_, ticket), (id, _))| (*ticket, Arc::clone(id))).collect();
             for (ticket, id) in waits {
                 if let Some(waiting) = self.remove_wait(&id, ticket) {
                     wait_count += 1;
@@ -237,11 +258,12 @@ impl<R: Waiter> Semaphores<R> {
                 }
             }
         }
-        for process in meant_by(ended, self.held.iter().map(|(process, _)| process)) {
+        for process in meant_by(ended, self.held.keys().map(|(process, _)| process)) {
             let first = (Arc::clone(&process), Arc::from(""));
             let held: Vec<Arc<str>> = self
                 .held
                 .range((Bound::Included(first), Bound::Unbounded))
+                .map(|(key, _)| key)
                 .take_while(|(holder, _)| *holder == process)
                 .map(|(_, id)| Arc::clone(id))
                 .collect();
@@ -295,7 +317,8 @@ impl<R: Waiter> Semaphores<R> {
 
     /// Those that somebody holds or waits for.
     pub(crate) fn resources(&self) -> Vec<Shown> {
-        let ids: BTreeSet<&Arc<str>> = self.held.iter().map(|(_, id)| id).chain(self.waits.values()).collect();
+        let ids: BTreeSet<&Arc<str>> =
+            self.held.keys().map(|(_, id)| id).chain(self.waits.values().map(|(id, _)| id)).collect();
         ids.into_iter()
             .filter_map(|id| {
                 let semaphore = self.by_id.get(id)?;
@@ -325,13 +348,14 @@ impl<R: Waiter> Semaphores<R> {
         let Some(semaphore) = self.by_id.get_mut(id) else { return 0 };
         while let Some((ticket, waiting)) = semaphore.next_waiting() {
             self.deadlines.remove(waiting.deadline, ticket);
-            self.waits.remove(&(Arc::clone(&waiting.process), ticket));
+            let place = self.waits.remove(&(Arc::clone(&waiting.process), ticket)).and_then(|(_, place)| place);
             if !waiting.waiter.claim() {
                 outbox.push(waiting.waiter, Answer::Gone);
                 continue;
             }
             if semaphore.take(&waiting.process) {
-                self.held.insert((waiting.process, Arc::clone(id)));
+                // Its place goes on as that of a holder.
+                self.held.insert((waiting.process, Arc::clone(id)), place);
             }
             outbox.push(waiting.waiter, Answer::Permit { semaphore: Arc::clone(id), value: semaphore.value });
         }

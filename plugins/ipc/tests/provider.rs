@@ -528,4 +528,7 @@ fn configuration_is_checked() {
     assert!(error(json!({"waits_max": 0})).contains("key `waits_max`: it must be at least 1"));
     assert!(error(json!({"message_bytes_max": 16 << 20})).contains("key `message_bytes_max`"));
     assert!(error(json!({"bytes_max": 1000})).contains("at most bytes_max"));
+    for part in [0.0, -0.1, 1.1] {
+        assert!(error(json!({"peer_share": part})).contains("key `peer_share`: it must be more than 0 and at most 1"));
+    }
 }

@@ -17,6 +17,8 @@ pub(crate) struct ProcessConfig {
     pub(crate) zombies_max: usize,
     /// Most groups.
     pub(crate) groups_max: usize,
+    /// Most groups of one peer, of those.
+    pub(crate) groups_per_peer_max: usize,
     /// Most callers that wait for the end of a process.
     pub(crate) waits_max: usize,
 }
@@ -30,6 +32,7 @@ impl Default for ProcessConfig {
             finished_max: 1_000,
             zombies_max: 10_000,
             groups_max: 10_000,
+            groups_per_peer_max: 2_500,
             waits_max: 100_000,
         }
     }
@@ -44,6 +47,7 @@ impl ProcessConfig {
             ("finished_max", config.finished_max),
             ("zombies_max", config.zombies_max),
             ("groups_max", config.groups_max),
+            ("groups_per_peer_max", config.groups_per_peer_max),
             ("waits_max", config.waits_max),
         ];
         match keys.iter().find(|(_, value)| *value == 0) {

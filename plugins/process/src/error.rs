@@ -65,6 +65,10 @@ pub(crate) enum ProcessError {
     ShareFull(usize),
     #[error("there are {0} groups, the limit; kill some, or raise groups_max in [plugins.process]")]
     GroupsFull(usize),
+    #[error(
+        "the share of the node {peer} is full, at most {share} groups; kill some, or ask for a larger groups_per_peer_max in [plugins.process]"
+    )]
+    GroupShareFull { peer: String, share: usize },
     #[error("{0} callers wait for processes, the limit; try again, or raise waits_max in [plugins.process]")]
     WaitsFull(usize),
     #[error("a task begins others with TASK_SPAWN (in Python: potluck.spawn)")]
@@ -104,7 +108,9 @@ impl From<ProcessError> for ProviderError {
             ParentEnds(_) | Ended(_) => "process_ended",
             Transition { .. } | HasTask(_) | NotPaused(_) | InTable(_) => INVALID_STATE,
             StillThere(_) => TIMEOUT,
-            TooDeep(_) | TableFull(_) | ShareFull(_) | GroupsFull(_) | WaitsFull(_) => ProviderError::LIMIT_REACHED,
+            TooDeep(_) | TableFull(_) | ShareFull(_) | GroupsFull(_) | GroupShareFull { .. } | WaitsFull(_) => {
+                ProviderError::LIMIT_REACHED
+            }
         };
         ProviderError::new(code, error.to_string())
     }

@@ -2,6 +2,7 @@
 
 mod create;
 mod report;
+mod usage;
 
 pub(crate) use report::{changes, process_ended, reserve_pids};
 
@@ -9,7 +10,7 @@ use crate::error::ProcessError;
 use crate::processes::Processes;
 use crate::table::{Actor, Filter, Pid, Table, name, pid_of};
 use potluck_sdk::message::STATUS_OK;
-use potluck_sdk::message::cpu::SetTaskPriority;
+use potluck_sdk::message::cpu::{SetTaskPriority, USAGE_PIDS_MAX};
 use potluck_sdk::message::process::{
     CreateGroup, GroupCreated, GroupKilled, GroupSignalled, KillGroup, ListProcesses, PrioritySet, ProcessExit,
     ProcessInfo, ProcessInfoReply, ProcessList, ProcessSignalled, ProcessState, ProcessStateSet, ProcessTerminated,
@@ -28,8 +29,8 @@ const NAME_BYTES_MAX: usize = 128;
 const TIMEOUT_SECONDS_MAX: u64 = 7 * 86_400;
 /// Page of LIST_PROCESSES when the message does not say.
 const LIST_LIMIT_DEFAULT: usize = 100;
-/// Longest page of LIST_PROCESSES.
-const LIST_LIMIT_MAX: usize = 1_000;
+/// Longest page of LIST_PROCESSES: cpu can be asked for all of it.
+const LIST_LIMIT_MAX: usize = USAGE_PIDS_MAX;
 /// Most processes that CREATE_GROUP names.
 const PIDS_MAX: usize = 10_000;
 
@@ -44,8 +45,8 @@ pub(crate) fn answer(processes: &Arc<Processes>, request: Request<'_>, reply: Re
         "TERMINATE_PROCESS" => terminate(processes, actor, request, reply),
         "SIGNAL_PROCESS" => signal(processes, actor, request, reply),
         "PROCESS_TREE" => reply.result(tree(processes, &actor, request)),
-        "PROCESS_INFO" => reply.result(info(processes, &actor, request)),
-        "LIST_PROCESSES" => reply.result(list(processes, &actor, request)),
+        "PROCESS_INFO" => info(processes, &actor, request, reply),
+        "LIST_PROCESSES" => list(processes, &actor, request, reply),
         "WAIT_PROCESS" => wait(processes, &actor, request, reply),
         "SET_PROCESS_STATE" => reply.result(set_state(processes, &actor, request)),
         "SET_PRIORITY" => set_priority(processes, &actor, request, reply),
@@ -128,19 +129,34 @@ fn tree(processes: &Arc<Processes>, actor: &Actor, request: Request<'_>) -> Resu
     Ok(ProcessTreeReply { status: STATUS_OK.to_owned(), tree })
 }
 
-fn info(processes: &Arc<Processes>, actor: &Actor, request: Request<'_>) -> Result<ProcessInfoReply, ProviderError> {
-    let message: ProcessInfo<'_> = request.parse()?;
-    let pid = required_pid(message.pid.as_deref())?;
-    let process = processes.look(|table| {
-        let mut facts = table.facts(visible(table, actor, pid)?).ok_or_else(|| ProcessError::NotFound(name(pid)))?;
-        facts.task_data = table.get(pid).and_then(|entry| entry.task_data.clone());
-        Ok::<_, ProcessError>(facts)
-    })?;
-    Ok(ProcessInfoReply { status: STATUS_OK.to_owned(), process })
+fn info(processes: &Arc<Processes>, actor: &Actor, request: Request<'_>, reply: Reply<'_>) {
+    let found = request.parse::<ProcessInfo<'_>>().and_then(|message| {
+        let pid = required_pid(message.pid.as_deref())?;
+        let process = processes.look(|table| {
+            let mut facts =
+                table.facts(visible(table, actor, pid)?).ok_or_else(|| ProcessError::NotFound(name(pid)))?;
+            facts.task_data = table.get(pid).and_then(|entry| entry.task_data.clone());
+            Ok::<_, ProcessError>(facts)
+        })?;
+        Ok(ProcessInfoReply { status: STATUS_OK.to_owned(), process })
+    });
+    match found {
+        Ok(body) => usage::send(processes, body, |body| std::slice::from_mut(&mut body.process), reply),
+        Err(error) => reply.error(&error),
+    }
 }
 
-fn list(processes: &Arc<Processes>, actor: &Actor, request: Request<'_>) -> Result<ProcessList, ProviderError> {
-    let message: ListProcesses<'_> = request.parse()?;
+fn list(processes: &Arc<Processes>, actor: &Actor, request: Request<'_>, reply: Reply<'_>) {
+    let found =
+        request.parse::<ListProcesses<'_>>().and_then(|message| Ok((page(processes, actor, &message)?, message.usage)));
+    match found {
+        Ok((list, true)) => usage::send(processes, list, |list| &mut list.processes, reply),
+        Ok((list, false)) => reply.send(&list),
+        Err(error) => reply.error(&error),
+    }
+}
+
+fn page(processes: &Processes, actor: &Actor, message: &ListProcesses<'_>) -> Result<ProcessList, ProcessError> {
     let after = match message.after.as_deref() {
         Some(after) => Some(pid_of(after).ok_or_else(|| ProcessError::NotFound(shown(after)))?),
         None => None,

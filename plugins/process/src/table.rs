@@ -131,10 +131,7 @@ impl Table {
         }
         let pid = self.next;
         let group = match new.group {
-            Some(group) => match self.groups.join(group, pid, self.limits.groups_max) {
-                Some(group) => Some(group),
-                None => return Err(ProcessError::GroupsFull(self.limits.groups_max)),
-            },
+            Some(group) => Some(self.groups.join(group, pid, new.requested_by, &self.limits)?),
             None => None,
         };
         self.next = self.next.saturating_add(1);
@@ -302,10 +299,8 @@ impl Table {
 
     /// Makes a group, or adds to one, those of these processes that live and that the asker may act on; how many it has.
     pub(crate) fn make_group(&mut self, actor: &Actor, group: &str, pids: &[Pid]) -> Result<usize, ProcessError> {
-        let groups_max = self.limits.groups_max;
         let maker = self.word(actor.word());
-        let full = || ProcessError::GroupsFull(groups_max);
-        let known = self.groups.make(group, &maker, groups_max).ok_or_else(full)?;
+        let known = self.groups.make(group, &maker, &self.limits)?;
         for pid in pids {
             if !actor.may_act(self, *pid) {
                 continue;
@@ -315,7 +310,7 @@ impl Table {
             if let Some(former) = former.filter(|former| **former != *known) {
                 self.groups.leave(&former, *pid);
             }
-            self.groups.join(group, *pid, groups_max);
+            self.groups.join(group, *pid, &maker, &self.limits)?;
         }
         Ok(self.groups.by_name.get(group).map_or(0, |group| group.members.len()))
     }

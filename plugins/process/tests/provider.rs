@@ -535,6 +535,35 @@ fn what_holds_too_much_is_refused_and_the_oldest_are_forgotten() {
 }
 
 #[test]
+fn a_node_has_no_more_groups_than_its_share() {
+    let node = node_with(json!({"groups_max": 3, "groups_per_peer_max": 1}));
+    let group = |caller: Caller<'_>, id: &str| {
+        node.message(json!({"type": "CREATE_GROUP", "group_id": id})).caller(caller).call()
+    };
+    let kill = |id: &str| node.call(json!({"type": "KILL_GROUP", "group_id": id})).unwrap();
+    group(Caller::Member(PEER), "a").unwrap();
+    for refused in [
+        group(Caller::Member(PEER), "b").unwrap_err(),
+        try_create(&node, json!({"group_id": "b"}), Caller::Member(PEER)).unwrap_err(),
+    ] {
+        assert_eq!(refused.code, ProviderError::LIMIT_REACHED);
+        assert!(refused.message.contains(PEER) && refused.message.contains("groups_per_peer_max"), "{refused}");
+    }
+    group(Caller::Member(OTHER), "b").unwrap();
+    group(Caller::Member(PEER), "b").unwrap();
+    group(Caller::Local, "c").unwrap();
+    let full = group(Caller::Local, "d").unwrap_err();
+    assert!(full.message.contains("groups_max"), "this node's user is bounded by the total: {full}");
+    kill("a");
+    // One that it has by a process alone goes with that.
+    let pid = try_create(&node, json!({"group_id": "e"}), Caller::Member(PEER)).unwrap();
+    kill("c");
+    assert_eq!(group(Caller::Member(PEER), "f").unwrap_err().code, ProviderError::LIMIT_REACHED);
+    node.call(json!({"type": "TERMINATE_PROCESS", "pid": pid})).unwrap();
+    group(Caller::Member(PEER), "f").unwrap();
+}
+
+#[test]
 fn lists_come_a_page_at_a_time() {
     let node = node();
     for _ in 0..5 {

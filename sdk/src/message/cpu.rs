@@ -1,8 +1,8 @@
 //! Tasks: CPU_TASK, CANCEL_TASK, BATCH_TASK, SET_SCHEDULER; what tasks ask for themselves: TASK_SPAWN, TASK_JOIN, TASK_PROGRESS,
-//! TASK_SELF; and what is done to them: SIGNAL_TASK, SET_TASK_PRIORITY.
+//! TASK_SELF; what is done to them: SIGNAL_TASK, SET_TASK_PRIORITY; and what they use: TASK_USAGE.
 
 use super::RawValue;
-use super::process::Signal;
+use super::process::{ProcessUsage, Signal};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
@@ -259,6 +259,37 @@ pub struct SetTaskPriority<'a> {
     pub task_id: Option<Cow<'a, str>>,
     /// Higher runs first.
     pub priority: i64,
+}
+
+/// Most processes that one TASK_USAGE may be about.
+pub const USAGE_PIDS_MAX: usize = 1000;
+
+/// TASK_USAGE: what tasks that run on this node have used so far. It is measured when this is asked.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "TASK_USAGE")]
+pub struct TaskUsage<'a> {
+    /// The processes that they are; [`USAGE_PIDS_MAX`] at most.
+    #[serde(borrow, default)]
+    pub pids: Vec<Cow<'a, str>>,
+}
+
+/// Reply to TASK_USAGE.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "TASK_USAGE")]
+pub struct TasksUsed<'a> {
+    /// Those that have begun here and have not ended.
+    #[serde(borrow, default)]
+    pub tasks: Vec<TaskUsed<'a>>,
+}
+
+/// One task in [`TasksUsed`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TaskUsed<'a> {
+    /// The process that it is.
+    #[serde(borrow)]
+    pub pid: Cow<'a, str>,
+    /// What it has used.
+    pub usage: ProcessUsage,
 }
 
 /// Reply to SIGNAL_TASK, SET_TASK_PRIORITY, TASK_PROGRESS and TASK_CANCEL.

@@ -309,6 +309,9 @@ pub struct ListProcesses<'a> {
     /// Most processes to return; 100 when missing, 1000 at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
+    /// Whether to say of those that run here what they have used so far, which takes longer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub usage: bool,
 }
 
 /// Reply to LIST_PROCESSES.
@@ -366,9 +369,24 @@ pub struct ProcessFacts {
     pub created_unix_milliseconds: u64,
     /// Since when it is in its state, in milliseconds since 1970.
     pub state_unix_milliseconds: u64,
+    /// What its task has used so far. Missing when it has not begun, has ended, or runs on another node, and in lists
+    /// that were not asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<ProcessUsage>,
     /// How it ended; missing while it has not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<ProcessExit>,
+}
+
+/// What a process has used so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProcessUsage {
+    /// Processor time.
+    pub cpu_seconds: f64,
+    /// Memory that what runs it has now. That may have been there before.
+    pub memory_bytes: u64,
+    /// How often it has given up its processor, or lost it.
+    pub context_switches: u64,
 }
 
 /// How a process ended.

@@ -76,7 +76,7 @@ pub struct SchedulerState {
     /// Tasks that are paused in the middle of their run.
     #[serde(default)]
     pub suspended: usize,
-    /// One entry for each algorithm that has been in force since the node started.
+    /// One entry for each algorithm that has been in force since the node started; one that is chosen again begins anew.
     #[serde(default)]
     pub statistics: Vec<SchedulerStatistics>,
 }

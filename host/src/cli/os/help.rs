@@ -8,7 +8,8 @@ Examples:
   potluck ps --all --by local --flat
   potluck --json ps
 
-Every task is a process. CPU is the processor time of one that has ended; AGE is the time since it was created. WHERE is
+Every task is a process. CPU is the processor time that it has used so far and MEMORY what its process has, or had at most
+when it has ended; tasks that other peers run have neither until they end. AGE is the time since it was created. WHERE is
 the peer that runs it.";
 
 pub(super) const KILL: &str = "\

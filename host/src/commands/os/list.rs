@@ -56,6 +56,7 @@ async fn show(node: &Node, args: &PsArgs) -> anyhow::Result<(String, ExitCode)> 
         group_id: args.group.as_deref().map(Into::into),
         after: None,
         limit: Some(args.limit.clamp(1, PAGE)),
+        usage: true,
     };
     let mut json = String::new();
     let mut processes: Vec<ProcessFacts> = Vec::new();
@@ -131,7 +132,7 @@ fn below(processes: Vec<ProcessFacts>, root: &str) -> Vec<ProcessFacts> {
 /// The processes as a table, one below its parent.
 fn table(processes: &[ProcessFacts], flat: bool) -> String {
     let mut table =
-        Table::new(&["PID", "STATE", "CPU", "AGE", "PRIORITY", "RUNTIME", "WHERE", "FOR", "FUNCTION", "WHY"]);
+        Table::new(&["PID", "STATE", "CPU", "MEMORY", "AGE", "PRIORITY", "RUNTIME", "WHERE", "FOR", "FUNCTION", "WHY"]);
     let rows = if flat { processes.iter().map(|it| (String::new(), it)).collect() } else { tree(processes) };
     for (lines, process) in rows {
         let why = match &process.exit {
@@ -139,11 +140,11 @@ fn table(processes: &[ProcessFacts], flat: bool) -> String {
             Some(exit) => format!("exit code {}: {}", exit.exit_code, exit.error),
             None => process.reason.clone(),
         };
-        let cpu = process.exit.as_ref().and_then(|exit| exit.cpu_seconds);
         table.cells([
             text_cell(&format!("{lines}{}", process.pid)),
             state_cell(process.state.word(), color(process.state)),
-            text_cell(&cpu.map_or_else(|| "-".to_owned(), units::seconds)),
+            text_cell(&cpu(process)),
+            text_cell(&memory(process)),
             text_cell(&units::seconds(age_seconds(process.created_unix_milliseconds).round())),
             text_cell(&process.priority.to_string()),
             text_cell(or_dash(&process.runtime)),
@@ -153,8 +154,22 @@ fn table(processes: &[ProcessFacts], flat: bool) -> String {
             text_cell(&shorten(&why, CELL_CHARACTERS_MAX)),
         ]);
     }
-    table.align_right([2, 3, 4]);
+    table.align_right([2, 3, 4, 5]);
     table.text("")
+}
+
+/// Processor time of a process, so far or in all.
+pub(super) fn cpu(process: &ProcessFacts) -> String {
+    let in_all = process.exit.as_ref().and_then(|exit| exit.cpu_seconds);
+    let seconds = in_all.or(process.usage.map(|usage| usage.cpu_seconds));
+    seconds.map_or_else(|| "-".to_owned(), units::seconds)
+}
+
+/// Memory of a process: what it has, or the most that it had.
+pub(super) fn memory(process: &ProcessFacts) -> String {
+    let most = process.exit.as_ref().and_then(|exit| exit.peak_memory_bytes);
+    let bytes = most.or(process.usage.map(|usage| usage.memory_bytes));
+    bytes.map_or_else(|| "-".to_owned(), units::bytes)
 }
 
 /// What a process is about.

@@ -84,7 +84,8 @@ async fn look(node: &Node) -> anyhow::Result<View> {
     Ok(View {
         title: format!("potluck top of {of}, {} (q: quit)", units::utc_time(unix_milliseconds)),
         status: status.json,
-        processes: part(node, &ListProcesses { limit: Some(PROCESSES_MAX), ..ListProcesses::default() }).await?,
+        processes: part(node, &ListProcesses { limit: Some(PROCESSES_MAX), usage: true, ..ListProcesses::default() })
+            .await?,
         scheduler: part(node, &GetScheduler {}).await?,
         arena: part(node, &MemoryMap { limit: Some(1), from: None }).await?,
         queues: part(node, &ListQueues { page: page() }).await?,

@@ -1,6 +1,6 @@
 //! What `potluck top` shows, as lines of text.
 
-use super::list::{or_dash, tree, what};
+use super::list::{cpu, memory, or_dash, tree, what};
 use super::semaphores::holders;
 use super::{age_seconds, count};
 use crate::output::raw_json::Members;
@@ -122,21 +122,23 @@ impl View {
         let mut alive: Vec<ProcessFacts> = list.processes.clone();
         alive.retain(|process| process.state.is_alive());
         let mut lines = vec![format!(
-            "{:<16} {:<10} {:>5} {:>10} {:<8} {:<21} {:<20} {}",
-            "PID", "STATE", "PRIO", "AGE", "RUNTIME", "WHERE", "FUNCTION", "WHY"
+            "{:<14} {:<8} {:>10} {:>10} {:>10} {:>4} {:<7} {:<20} {:<21} {}",
+            "PID", "STATE", "CPU", "MEMORY", "AGE", "PRIO", "RUNTIME", "FUNCTION", "WHERE", "WHY"
         )];
         let rows = tree(&alive);
         let shown = if rows.len() < room { rows.len() } else { room.saturating_sub(2) };
         for (branch, process) in rows.iter().take(shown) {
             lines.push(format!(
-                "{:<16} {:<10} {:>5} {:>10} {:<8} {:<21} {:<20} {}",
-                shorten(&format!("{branch}{}", process.pid), 16),
+                "{:<14} {:<8} {:>10} {:>10} {:>10} {:>4} {:<7} {:<20} {:<21} {}",
+                shorten(&format!("{branch}{}", process.pid), 14),
                 process.state.word(),
-                process.priority,
+                cpu(process),
+                memory(process),
                 units::seconds(age_seconds(process.created_unix_milliseconds).round()),
-                shorten(or_dash(&process.runtime), 8),
-                shorten(or_dash(&process.executed_by), 21),
+                process.priority,
+                shorten(or_dash(&process.runtime), 7),
                 shorten(what(process), 20),
+                shorten(or_dash(&process.executed_by), 21),
                 process.reason
             ));
         }
@@ -186,6 +188,7 @@ fn hidden(total: u64, shown: usize) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use potluck_sdk::message::process::ProcessUsage;
 
     fn view(processes: usize) -> View {
         let process = |number: usize| ProcessFacts {
@@ -193,6 +196,7 @@ mod tests {
             state: if number == 1 { ProcessState::Waiting } else { ProcessState::Running },
             reason: if number == 1 { "semaphore forks-1\u{1b}[2J".to_owned() } else { String::new() },
             function: "think".to_owned(),
+            usage: Some(ProcessUsage { cpu_seconds: 1.25, memory_bytes: 3 << 20, context_switches: 0 }),
             ..ProcessFacts::default()
         };
         View {
@@ -234,6 +238,9 @@ mod tests {
         let lines = view(2).lines(200, 24).join("\n");
         for text in ["2: 1 running, 1 waiting", "semaphore forks-1", "2 shared values, 2.0 KiB", "jobs", "and 8 more"] {
             assert!(lines.contains(text), "{text} in {lines}");
+        }
+        for text in [units::seconds(1.25), units::bytes(3 << 20)] {
+            assert_eq!(lines.matches(&text).count(), 2, "{text} in {lines}");
         }
         assert!(!lines.contains('\u{1b}'));
     }

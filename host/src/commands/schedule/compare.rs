@@ -65,8 +65,27 @@ fn read(path: &Path) -> anyhow::Result<Workload> {
         File::open(path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text))
     };
     read.with_context(|| format!("cannot read the workload from {shown}"))?;
-    let mistake = |error| UsageError(format!("{shown} is no workload: {error}; see `potluck schedule compare --help`"));
-    Ok(serde_json::from_str(&text).map_err(mistake)?)
+    parse_workload(&text)
+        .map_err(|mistake| {
+            UsageError(format!("{shown} is no workload: {mistake}; see `potluck schedule compare --help`"))
+        })
+        .map_err(Into::into)
+}
+
+/// Reads a workload, or says which of its entries is wrong, and where.
+fn parse_workload(text: &str) -> Result<Workload, String> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let workload = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        // A mistake in the JSON itself has no entry.
+        if path == "." || error.inner().is_syntax() || error.inner().is_eof() {
+            error.into_inner().to_string()
+        } else {
+            format!("{path}: {}", error.into_inner())
+        }
+    })?;
+    json.end().map_err(|error| error.to_string())?;
+    Ok(workload)
 }
 
 fn chart_width() -> usize {

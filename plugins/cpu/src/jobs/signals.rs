@@ -3,6 +3,7 @@
 use super::Jobs;
 use super::remote;
 use crate::job::{Job, JobId, Whereabouts};
+use crate::pool::AttemptId;
 use potluck_sdk::message::cpu::{SetTaskPriority, SignalTask, TASK_PROGRESS_TOPIC, TaskProgress, TaskProgressed};
 use potluck_sdk::message::process::{ProcessState, Signal};
 use potluck_sdk::message::to_json;
@@ -37,6 +38,20 @@ impl Jobs {
             Meant::Process(pid) => running.pids.get(*pid).copied().into_iter().collect(),
             Meant::Named(task_id, peer) => running.named(task_id, *peer),
         }
+    }
+
+    /// The attempts of those processes that are in this node's pool.
+    pub(crate) fn attempts_here<'a>(&self, pids: impl Iterator<Item = &'a str>) -> Vec<(Arc<str>, AttemptId)> {
+        let running = self.running.lock();
+        let jobs = pids.filter_map(|pid| {
+            let (pid, id) = running.pids.get_key_value(pid)?;
+            Some((Arc::clone(pid), running.jobs.get(id)?))
+        });
+        let attempts = jobs.filter_map(|(pid, job)| match job.state.lock().whereabouts {
+            Whereabouts::Here(attempt) => Some((pid, attempt)),
+            Whereabouts::Nowhere | Whereabouts::There { .. } => None,
+        });
+        attempts.collect()
     }
 
     fn job(&self, id: JobId) -> Option<Arc<Job>> {
@@ -173,7 +188,7 @@ impl Jobs {
 /// Where a task is, without what belongs to its state.
 enum At {
     Nowhere,
-    Here(crate::pool::AttemptId),
+    Here(AttemptId),
     There { address: String, remote_id: String },
 }
 

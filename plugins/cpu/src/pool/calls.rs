@@ -59,7 +59,7 @@ impl State {
         let has_started = worker.has_started(slot);
         let Some(head) = worker.sent.front_mut().filter(|sent| sent.slot == slot && has_started) else {
             // No worker asks for what it does not run: a task has got hold of the socket.
-            return worker.hang_up();
+            return worker.misused();
         };
         // It was given up: its worker does not know yet, or is about to end.
         let Some(attempt) = head.attempt else { return };
@@ -67,7 +67,7 @@ impl State {
         let open_bytes: usize = head.calls.iter().map(|(_, bytes)| bytes).sum();
         let is_open = head.calls.iter().any(|(open, _)| *open == number);
         if is_open || head.calls.len() >= CALLS_MAX || open_bytes + bytes > OPEN_BYTES_MAX {
-            return worker.hang_up();
+            return worker.misused();
         }
         let calls = self.attempts.get(&attempt).and_then(|entry| entry.attempt.calls.clone());
         match calls {

@@ -70,8 +70,10 @@ pub(super) enum Drained {
     Empty,
     /// Perhaps more: what was read has to be acted on first.
     Partly,
-    /// Nothing, and nothing follows that can be understood.
+    /// Nothing, and nothing follows.
     Ended,
+    /// Something that no worker would say: a task has got hold of the socket.
+    Nonsense,
 }
 
 impl Channel {
@@ -100,12 +102,11 @@ impl Channel {
                                     message => said.push(message),
                                 }
                             }
-                            // A task has got hold of the socket and writes nonsense: its worker is as good as dead.
-                            None => return Drained::Ended,
+                            None => return Drained::Nonsense,
                         }
                     }
                     Ok(None) => break,
-                    Err(_) => return Drained::Ended,
+                    Err(_) => return Drained::Nonsense,
                 }
             }
             if ended {

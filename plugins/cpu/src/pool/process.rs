@@ -24,6 +24,11 @@ pub(super) fn cpu_seconds(pid: u32) -> f64 {
     fields.filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / TICKS_PER_SECOND
 }
 
+/// The same of a process and of all that it has started.
+pub(super) fn cpu_seconds_of_all(pid: u32) -> f64 {
+    cpu_seconds(pid) + descendants(pid).into_iter().map(cpu_seconds).sum::<f64>()
+}
+
 /// Memory that a process has for itself alone, in bytes, swapped out or not: what is only mapped from files, such as an
 /// image's code, is everybody's.
 pub(super) fn own_memory_bytes(pid: u32) -> u64 {

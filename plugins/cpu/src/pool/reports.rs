@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 const SECONDS_MAX: f64 = 1e7;
 /// Workers that end one after the other when they are given an order, until it is taken for the reason.
 const UNBEGUN_MAX: u32 = 3;
+/// What a task is told that was run by a worker which has said what no worker says.
+const MISUSED: &str = "the task has written to the socket between its worker process and the node, which is not for tasks, so the process was ended; leave descriptors alone that the task has not opened";
 
 impl State {
     /// A worker takes orders now.
@@ -35,7 +37,7 @@ impl State {
                     && !worker.skipped(slot, now)
                 {
                     // It was to be run: a task has got hold of the socket, or of the claims.
-                    worker.hang_up();
+                    worker.misused();
                 }
             }
             Said::Call { slot, number, message } => self.called(id, slot, number, message, effects),
@@ -51,7 +53,7 @@ impl State {
         let was_off_slot = worker.is_off_slot;
         let Some(sent) = is_possible.then(|| worker.reported(slot, now)).flatten() else {
             // An answer to a question that was not asked, or none that it could have: a task has got hold of the socket.
-            worker.hang_up();
+            worker.misused();
             return;
         };
         // What it says is believed as far as it is possible: others plan with it. A worker does not know when it was stopped.
@@ -97,7 +99,7 @@ impl State {
         worker.hang_up();
         let key = worker.runtime.clone();
         let (ready, ran, used) = (worker.ready, worker.head_ran(now).as_secs_f64(), worker.used_by_head());
-        let was_busy = !worker.sent.is_empty();
+        let (was_busy, is_misused) = (!worker.sent.is_empty(), worker.is_misused);
         let is_late = worker.started + READY_PATIENCE <= now;
         let mut victims = Vec::new();
         let mut unharmed = Vec::new();
@@ -123,7 +125,12 @@ impl State {
             }
         }
         for attempt in victims {
-            let failed = Failed::new(outcome::WORKER_DIED, format!("the task ended its worker process ({end})"));
+            let text = if is_misused {
+                format!("{MISUSED} ({end})")
+            } else {
+                format!("the task ended its worker process ({end})")
+            };
+            let failed = Failed::new(outcome::WORKER_DIED, text);
             let output = (stdout.clone(), stderr.clone());
             self.finish(attempt, Outcome::stopped(failed, ran, output).with_use(used), now, effects);
         }

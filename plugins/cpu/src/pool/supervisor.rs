@@ -329,9 +329,11 @@ impl Supervisor {
                 state.heard(id, message, now, effects);
             }
             let Some(worker) = state.workers.get_mut(&id) else { break state };
-            if drained == Drained::Ended && !exited {
+            match drained {
+                Drained::Nonsense => worker.misused(),
                 // Without its socket it is of no use; its exit follows, and with it what becomes of its tasks.
-                worker.hang_up();
+                Drained::Ended if !exited => worker.hang_up(),
+                Drained::Ended | Drained::Empty | Drained::Partly => {}
             }
             if drained != Drained::Partly || worker.doomed {
                 worker.flush();

@@ -86,6 +86,8 @@ pub(super) struct Worker {
     pub(super) doomed: bool,
     /// The pool has ended it, so that its end is no surprise.
     pub(super) dismissed: bool,
+    /// Its socket has said what no worker says.
+    pub(super) is_misused: bool,
     /// Becomes readable when the process has ended. The socket does not tell: a child of a task may hold it open.
     pub(super) exit: OwnedFd,
 }
@@ -188,6 +190,7 @@ impl Worker {
             last_used: now,
             doomed: false,
             dismissed: false,
+            is_misused: false,
             exit,
         })
     }
@@ -338,6 +341,12 @@ impl Worker {
     /// Stops the process and everything it started, because the pool wants it so.
     pub(super) fn kill(&mut self) {
         self.dismissed |= !self.doomed;
+        self.hang_up();
+    }
+
+    /// A task has got hold of its socket: nothing that it says is worth anything any more.
+    pub(super) fn misused(&mut self) {
+        self.is_misused = true;
         self.hang_up();
     }
 

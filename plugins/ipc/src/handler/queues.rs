@@ -27,7 +27,7 @@ pub(super) fn create<'a>(room: &Room, request: Request<'a>) -> Result<QueueCreat
     let message: CreateQueue<'a> = request.parse()?;
     let id = names::id(message.queue_id.as_deref(), "queue_id")?;
     let asked = message.max_size.unwrap_or(MAX_SIZE_DEFAULT);
-    let (max_size, created) = room.queues.lock().create(id, asked, message.exist_ok)?;
+    let (max_size, created) = room.queues.lock().create(id, asked, message.exist_ok, room.owner(&request))?;
     let queue_id = Cow::Owned(id.to_owned());
     let reply = QueueCreated { status: STATUS_OK.into(), queue_id, max_size, created };
     if created {
@@ -49,17 +49,18 @@ pub(super) fn delete<'a>(room: &Room, request: Request<'a>) -> Result<QueueDelet
 }
 
 pub(super) fn send(room: &Arc<Room>, request: Request<'_>, reply: Reply<'_>) {
+    let owner = room.owner(&request);
     let letter = match Letter::read(room, request) {
         Ok(letter) => letter,
         Err(error) => return reply.error(&error),
     };
     let mut outbox = Outbox::default();
-    let tried = room.queues.lock().try_send(&letter.queue, &letter.message, &mut outbox);
+    let tried = room.queues.lock().try_send(&letter.queue, &letter.message, owner, &mut outbox);
     room.send(outbox);
     match tried {
         Ok(Some(number)) => reply.send_json(sent(&letter.queue, number)),
         Ok(None) if letter.timeout.is_zero() => reply.error(&IpcError::QueueFull.into()),
-        Ok(None) => room.wait_for_room(&letter.queue, &letter.message, letter.timeout, reply),
+        Ok(None) => room.wait_for_room(&letter.queue, &letter.message, owner, letter.timeout, reply),
         Err(error) => reply.error(&error.into()),
     }
 }
@@ -102,13 +103,14 @@ pub(super) fn receive(room: &Arc<Room>, request: Request<'_>, reply: Reply<'_>) 
         Ok(read) => read,
         Err(error) => return reply.error(&error),
     };
+    let owner = room.owner(&request);
     let mut outbox = Outbox::default();
-    let tried = room.queues.lock().try_receive(&queue, &process, &mut outbox);
+    let tried = room.queues.lock().try_receive(&queue, &process, owner, &mut outbox);
     room.send(outbox);
     match tried {
         Ok(Some((number, message))) => reply.send_json(received(&queue, number, &message)),
         Ok(None) if timeout.is_some_and(|timeout| timeout.is_zero()) => reply.error(&IpcError::NoMessage.into()),
-        Ok(None) => room.wait_for_message(&queue, &process, timeout, reply),
+        Ok(None) => room.wait_for_message(&queue, &process, owner, timeout, reply),
         Err(error) => reply.error(&error.into()),
     }
 }
@@ -156,7 +158,11 @@ fn member<'a>(
     let mut outbox = Outbox::default();
     let changed = {
         let mut queues = room.queues.lock();
-        if joins { queues.join(queue, &process, &mut outbox) } else { queues.leave(queue, &process, &mut outbox) }
+        if joins {
+            queues.join(queue, &process, room.owner(request), &mut outbox)
+        } else {
+            queues.leave(queue, &process, &mut outbox)
+        }
     };
     room.send(outbox);
     let (queue_id, receiver) = (Cow::Owned(queue.to_owned()), Cow::Owned(process.to_string()));

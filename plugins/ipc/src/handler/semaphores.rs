@@ -21,7 +21,9 @@ pub(super) fn create<'a>(room: &Room, request: Request<'a>) -> Result<SemaphoreC
     let message: CreateSemaphore<'a> = request.parse()?;
     let id = names::id(message.sem_id.as_deref(), "sem_id")?;
     let asked = message.kind.unwrap_or_default();
-    let (value, kind, created) = room.semaphores.lock().create(id, message.initial_value, asked, message.exist_ok)?;
+    let owner = room.owner(&request);
+    let (value, kind, created) =
+        room.semaphores.lock().create(id, message.initial_value, asked, message.exist_ok, owner)?;
     let sem_id = Cow::Owned(id.to_owned());
     let reply = SemaphoreCreated { status: STATUS_OK.into(), sem_id, value, kind, created };
     if created {
@@ -53,13 +55,14 @@ pub(super) fn wait(room: &Arc<Room>, request: Request<'_>, reply: Reply<'_>) {
         Ok(read) => read,
         Err(error) => return reply.error(&error),
     };
-    let tried = room.semaphores.lock().try_wait(&id, &process);
+    let owner = room.owner(&request);
+    let tried = room.semaphores.lock().try_wait(&id, &process, owner);
     match tried {
         Ok(Ok(value)) => reply.send_json(state(STATUS_OK, &id, value)),
         Ok(Err(value)) if timeout.is_some_and(|timeout| timeout.is_zero()) => {
             reply.send_json(state(STATUS_BLOCKED, &id, value));
         }
-        Ok(Err(_)) => room.wait_for_permit(&id, process, timeout, reply),
+        Ok(Err(_)) => room.wait_for_permit(&id, process, owner, timeout, reply),
         Err(error) => reply.error(&error.into()),
     }
 }

@@ -4,6 +4,7 @@
 //! sent to it alone, the first that is for anybody, and the first to everybody behind the last of those that it got.
 
 use super::{Message, Receiver};
+use crate::shares::Place;
 use crate::waiting::{Answer, Outbox, Ticket, Waiter};
 use potluck_sdk::message::ipc::QueueInfo;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -25,6 +26,8 @@ pub(super) struct Sending<R> {
     pub(super) message: Arc<Message>,
     pub(super) waiter: R,
     pub(super) deadline: Option<Instant>,
+    /// What the message counts for.
+    pub(super) place: Option<Place>,
 }
 
 /// Someone who gets what is sent to everybody.
@@ -35,6 +38,7 @@ struct Known {
     asked: u64,
     /// Its waits for a message.
     waits: BTreeSet<Ticket>,
+    _place: Option<Place>,
 }
 
 struct Stored {
@@ -43,6 +47,7 @@ struct Stored {
     left: usize,
     /// Whether one has.
     was_given: bool,
+    _place: Option<Place>,
 }
 
 /// What an operation has changed beyond the queue itself.
@@ -93,10 +98,12 @@ pub(super) struct Queue<R> {
     sending: BTreeMap<Ticket, Sending<R>>,
     /// Waits to send of each process.
     sending_of: BTreeSet<(Arc<str>, Ticket)>,
+    /// What it counts for at the node that has made it.
+    _place: Option<Place>,
 }
 
 impl<R: Waiter> Queue<R> {
-    pub(super) fn new(id: Arc<str>, messages_max: u64, bytes_max: usize) -> Queue<R> {
+    pub(super) fn new(id: Arc<str>, messages_max: u64, bytes_max: usize, place: Option<Place>) -> Queue<R> {
         Queue {
             id,
             messages_max,
@@ -113,6 +120,7 @@ impl<R: Waiter> Queue<R> {
             receiving: BTreeMap::new(),
             sending: BTreeMap::new(),
             sending_of: BTreeSet::new(),
+            _place: place,
         }
     }
 
@@ -127,7 +135,7 @@ impl<R: Waiter> Queue<R> {
     }
 
     /// Takes a message, for which there is room; returns its number. Who waits for it gets it at once.
-    pub(super) fn accept(&mut self, message: &Arc<Message>, effects: &mut Effects<R>) -> Number {
+    pub(super) fn accept(&mut self, message: &Arc<Message>, place: Option<Place>, effects: &mut Effects<R>) -> Number {
         self.sent += 1;
         let number = self.sent;
         let mut was_given = false;
@@ -169,7 +177,7 @@ impl<R: Waiter> Queue<R> {
         };
         if left > 0 {
             self.bytes += message.bytes();
-            self.messages.insert(number, Stored { message: Arc::clone(message), left, was_given });
+            self.messages.insert(number, Stored { message: Arc::clone(message), left, was_given, _place: place });
         } else {
             effects.bytes_freed += message.bytes();
         }
@@ -227,7 +235,13 @@ impl<R: Waiter> Queue<R> {
 
     /// Makes a receiver known, or notes that it has asked; true when it is new. Where `known_max` are known, the one that
     /// has not asked for the longest time is forgotten.
-    pub(super) fn join(&mut self, process: &Arc<str>, known_max: usize, effects: &mut Effects<R>) -> bool {
+    pub(super) fn join(
+        &mut self,
+        process: &Arc<str>,
+        place: Option<Place>,
+        known_max: usize,
+        effects: &mut Effects<R>,
+    ) -> bool {
         self.questions += 1;
         if let Some(known) = self.known.get_mut(process) {
             if known.waits.is_empty() {
@@ -243,7 +257,7 @@ impl<R: Waiter> Queue<R> {
             effects.perhaps_done.push(longest_idle);
         }
         self.idle.insert((self.questions, Arc::clone(process)));
-        let known = Known { seen: self.sent, asked: self.questions, waits: BTreeSet::new() };
+        let known = Known { seen: self.sent, asked: self.questions, waits: BTreeSet::new(), _place: place };
         self.known.insert(Arc::clone(process), known);
         effects.involved.push(Arc::clone(process));
         true
@@ -362,7 +376,7 @@ impl<R: Waiter> Queue<R> {
             }
             let Some(sending) = self.remove_sender(ticket, effects) else { return };
             if sending.waiter.claim() {
-                let number = self.accept(&message, effects);
+                let number = self.accept(&message, sending.place, effects);
                 effects.outbox.push(sending.waiter, Answer::Sent { queue: Arc::clone(&self.id), number });
             } else {
                 effects.bytes_freed += message.bytes();

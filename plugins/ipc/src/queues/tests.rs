@@ -9,6 +9,11 @@ const QUEUE: &str = "q";
 const PROCESSES: [&str; 4] = ["P1", "P2", "P3@far", "P4@far"];
 const RECEIVERS_MAX: usize = 3;
 
+/// Who a process counts for.
+fn owner(process: &str) -> Owner<'static> {
+    process.ends_with("@far").then_some("far")
+}
+
 /// Someone who waits, as the tests see it.
 struct Caller {
     ticket: Ticket,
@@ -74,10 +79,13 @@ struct Model {
     messages_max: usize,
     sent: u64,
     messages: Vec<(u64, To)>,
+    /// What the messages that were accepted count for at the other node, by their numbers.
+    far_bytes: BTreeMap<u64, usize>,
     /// The one that has asked least recently first.
     known: Vec<&'static str>,
     receiving: Vec<(Ticket, &'static str, Option<u64>)>,
-    sending: Vec<(Ticket, &'static str, usize, u64)>,
+    /// Ticket, sender, receiver, and when it gives up.
+    sending: Vec<(Ticket, usize, usize, u64)>,
     told: Vec<Told>,
 }
 
@@ -90,8 +98,11 @@ impl Model {
         }
     }
 
-    fn accept(&mut self, receiver: usize) -> u64 {
+    fn accept(&mut self, sender: usize, receiver: usize) -> u64 {
         self.sent += 1;
+        if owner(PROCESSES[sender]).is_some() {
+            self.far_bytes.insert(self.sent, message(sender, receiver).bytes());
+        }
         self.messages.push((self.sent, self.to(receiver)));
         self.deliver();
         self.sent
@@ -132,8 +143,8 @@ impl Model {
 
     fn admit(&mut self) {
         while !self.sending.is_empty() && self.messages.len() < self.messages_max {
-            let (ticket, _, receiver, _) = self.sending.remove(0);
-            let number = self.accept(receiver);
+            let (ticket, sender, receiver, _) = self.sending.remove(0);
+            let number = self.accept(sender, receiver);
             self.told.push((ticket, format!("sent {number}")));
         }
     }
@@ -181,11 +192,11 @@ impl Model {
 
     fn end_sends(&mut self, process: &'static str, word: &str) {
         let told = &mut self.told;
-        self.sending.retain(|(ticket, name, ..)| {
-            if *name == process {
+        self.sending.retain(|(ticket, sender, ..)| {
+            if PROCESSES[*sender] == process {
                 told.push((*ticket, word.to_owned()));
             }
-            *name != process
+            PROCESSES[*sender] != process
         });
     }
 
@@ -193,8 +204,24 @@ impl Model {
     fn involved(&self) -> BTreeSet<&'static str> {
         let letters =
             self.messages.iter().filter_map(|(_, to)| if let To::One(name) = to { Some(*name) } else { None });
-        let senders = self.sending.iter().map(|(_, process, ..)| *process);
+        let senders = self.sending.iter().map(|(_, sender, ..)| PROCESSES[*sender]);
         self.known.iter().copied().chain(letters).chain(senders).collect()
+    }
+
+    fn far_receivers(&self) -> usize {
+        self.known.iter().filter(|process| owner(process).is_some()).count()
+    }
+
+    fn far_waits(&self) -> usize {
+        let receiving = self.receiving.iter().filter(|(_, process, _)| owner(process).is_some()).count();
+        receiving + self.sending.iter().filter(|(_, sender, ..)| owner(PROCESSES[*sender]).is_some()).count()
+    }
+
+    /// Of messages that are there and of those of senders that wait.
+    fn far_bytes(&self) -> usize {
+        let there: usize = self.messages.iter().filter_map(|(number, _)| self.far_bytes.get(number)).sum();
+        let waiting = self.sending.iter().filter(|(_, sender, ..)| owner(PROCESSES[*sender]).is_some());
+        there + waiting.map(|(_, sender, receiver, _)| message(*sender, *receiver).bytes()).sum::<usize>()
     }
 
     fn end(&mut self, process: &'static str) {
@@ -237,7 +264,7 @@ fn run(messages_max: usize, steps: Vec<Step>) {
     let start = Instant::now();
     let at = |milliseconds| start + Duration::from_millis(milliseconds);
     let mut table: Queues<Caller> = Queues::new(Limits { receivers_max: RECEIVERS_MAX, ..Limits::default() });
-    table.create(QUEUE, messages_max as u64, false).unwrap();
+    table.create(QUEUE, messages_max as u64, false, Some("far")).unwrap();
     let mut model = Model { messages_max, ..Model::default() };
     let mut turns: Vec<Turn> = Vec::new();
     let mut now = 0;
@@ -252,13 +279,13 @@ fn run(messages_max: usize, steps: Vec<Step>) {
         match step {
             Step::Send(sender, receiver, timeout) => {
                 if model.sending.is_empty() && model.messages.len() < messages_max {
-                    let number = model.accept(receiver);
+                    let number = model.accept(sender, receiver);
                     model.told.push((ticket, format!("sent {number}")));
                 } else {
-                    model.sending.push((ticket, PROCESSES[sender], receiver, now + timeout));
+                    model.sending.push((ticket, sender, receiver, now + timeout));
                 }
                 let wish = wish(&mut turns, Some(now + timeout));
-                table.send(QUEUE, &message(sender, receiver), wish, &mut outbox);
+                table.send(QUEUE, &message(sender, receiver), owner(PROCESSES[sender]), wish, &mut outbox);
             }
             Step::Receive(receiver, timeout) => {
                 let (process, deadline) = (PROCESSES[receiver], timeout.map(|timeout| now + timeout));
@@ -271,7 +298,7 @@ fn run(messages_max: usize, steps: Vec<Step>) {
                     None => model.receiving.push((ticket, process, deadline)),
                 }
                 let wish = wish(&mut turns, deadline);
-                table.receive(QUEUE, &Arc::from(process), wish, &mut outbox);
+                table.receive(QUEUE, &Arc::from(process), owner(process), wish, &mut outbox);
             }
             Step::TryReceive(receiver) => {
                 let process = PROCESSES[receiver];
@@ -280,7 +307,7 @@ fn run(messages_max: usize, steps: Vec<Step>) {
                 model.ask(process);
                 let number = model.take_one(process);
                 model.admit();
-                let taken = table.try_receive(QUEUE, &Arc::from(process), &mut outbox).unwrap();
+                let taken = table.try_receive(QUEUE, &Arc::from(process), owner(process), &mut outbox).unwrap();
                 assert_eq!(taken.map(|(number, _)| number), number);
                 // A newcomer may have made room for itself, and got what another one left.
                 if was_known {
@@ -289,7 +316,8 @@ fn run(messages_max: usize, steps: Vec<Step>) {
             }
             Step::Join(receiver) => {
                 model.ask(PROCESSES[receiver]);
-                table.join(QUEUE, &Arc::from(PROCESSES[receiver]), &mut outbox).unwrap();
+                let process = PROCESSES[receiver];
+                table.join(QUEUE, &Arc::from(process), owner(process), &mut outbox).unwrap();
             }
             Step::Leave(receiver) => {
                 model.leave(PROCESSES[receiver], "no_message");
@@ -349,7 +377,7 @@ fn run(messages_max: usize, steps: Vec<Step>) {
             model.ask(process);
             let expected = model.take_one(process);
             model.admit();
-            let taken = table.try_receive(QUEUE, &Arc::from(process), &mut Outbox::default()).unwrap();
+            let taken = table.try_receive(QUEUE, &Arc::from(process), owner(process), &mut Outbox::default()).unwrap();
             assert_eq!(taken.map(|(number, _)| number), expected);
             if expected.is_none() {
                 break;
@@ -359,6 +387,7 @@ fn run(messages_max: usize, steps: Vec<Step>) {
     table.delete(QUEUE, &mut Outbox::default()).unwrap();
     assert_eq!((table.bytes(), table.message_count(), table.wait_count()), (0, 0, 0));
     assert!(table.involved.is_empty() && table.deadlines.len() == 0, "nothing is left of it");
+    assert!(table.wait_places.is_empty() && table.shares.peers() == 0, "who has nothing takes no memory");
 }
 
 fn check(table: &Queues<Caller>, model: &Model) {
@@ -377,6 +406,11 @@ fn check(table: &Queues<Caller>, model: &Model) {
     assert_eq!(table.wait_count(), model.receiving.len() + model.sending.len());
     let oldest = table.peek(QUEUE, None).unwrap().map(|(number, _)| number);
     assert_eq!(oldest, model.messages.first().map(|(number, _)| *number));
+    let far = |kind| table.shares.of("far", kind);
+    assert_eq!(
+        [far(Kind::Queues), far(Kind::Receivers), far(Kind::QueueWaits), far(Kind::Bytes)],
+        [1, model.far_receivers(), model.far_waits(), model.far_bytes()]
+    );
     let involved: BTreeSet<&str> = table.involved.iter().map(|(process, _)| &**process).collect();
     assert_eq!(involved, model.involved());
 }
@@ -395,11 +429,54 @@ fn bytes_are_bounded_in_a_queue_and_in_all() {
     let limits = Limits { queue_bytes_max: 2 * one, bytes_max: 3 * one, ..Limits::default() };
     let mut table: Queues<Caller> = Queues::new(limits);
     let mut outbox = Outbox::default();
-    table.create("a", 0, false).unwrap();
-    table.create("b", 0, false).unwrap();
-    let mut send = |queue| table.try_send(queue, &message(0, PROCESSES.len() + 1), &mut outbox);
+    table.create("a", 0, false, None).unwrap();
+    table.create("b", 0, false, None).unwrap();
+    let mut send = |queue| table.try_send(queue, &message(0, PROCESSES.len() + 1), None, &mut outbox);
     assert_eq!([send("a"), send("a"), send("a")], [Ok(Some(1)), Ok(Some(2)), Ok(None)]);
     assert_eq!([send("b"), send("b")], [Ok(Some(1)), Err(IpcError::BytesFull)]);
     table.delete("b", &mut outbox).unwrap();
     assert_eq!(table.bytes(), 2 * one);
+}
+
+#[test]
+fn what_a_node_was_refused_counts_for_nothing() {
+    let one = message(2, PROCESSES.len() + 1).bytes();
+    let limits = Limits {
+        queues_max: 4,
+        queue_bytes_max: 8 * one,
+        bytes_max: 8 * one,
+        message_bytes_max: one,
+        waits_max: 4,
+        ..Limits::default()
+    };
+    let mut table: Queues<Caller> = Queues::new(limits);
+    let mut outbox = Outbox::default();
+    let full = |kind, share| IpcError::ShareFull { peer: "far".to_owned(), kind, share };
+    assert_eq!(table.create("q", 1, false, Some("far")), Ok((1, true)));
+    assert_eq!(table.create("r", 1, false, Some("far")), Err(full(Kind::Queues, 1)));
+    assert_eq!(table.create("q", 1, true, Some("far")), Ok((1, false)), "one that is there can still be used");
+    assert_eq!(table.create("r", 1, false, None), Ok((1, true)));
+    let mut tickets = 0..;
+    let mut send = |table: &mut Queues<Caller>, queue: &str, owner: Owner<'_>| {
+        let ticket = tickets.next().unwrap();
+        let wish = Wish { waiter: Caller { ticket, turn: Turn::default() }, ticket, deadline: None };
+        let mut outbox = Outbox::default();
+        table.send(queue, &message(2, PROCESSES.len() + 1), owner, wish, &mut outbox);
+        told(outbox).pop().map(|(_, word)| word)
+    };
+    assert_eq!(send(&mut table, "q", Some("far")).as_deref(), Some("sent 1"));
+    assert_eq!(send(&mut table, "q", Some("far")), None, "it waits");
+    for _ in 0..3 {
+        assert_eq!(
+            send(&mut table, "r", Some("far")).as_deref(),
+            Some(ProviderError::LIMIT_REACHED),
+            "two are its share"
+        );
+    }
+    assert_eq!(table.shares.of("far", Kind::Bytes), 2 * one);
+    table.call_off("q", 1, &mut outbox);
+    assert_eq!((table.shares.of("far", Kind::Bytes), table.bytes()), (one, one));
+    assert_eq!(send(&mut table, "q", Some("far")), None);
+    table.delete("q", &mut outbox).unwrap();
+    assert_eq!((table.shares.peers(), table.bytes(), table.wait_count()), (0, 0, 0));
 }

@@ -1,5 +1,6 @@
 //! One semaphore: its permits, who holds them, who waits. It knows no other and no limit.
 
+use crate::shares::Place;
 use crate::waiting::{Ticket, Waiter};
 use potluck_sdk::message::ipc::SemaphoreKind;
 use std::collections::{BTreeMap, HashMap};
@@ -30,6 +31,8 @@ pub(super) struct Semaphore<R> {
     /// consumer gives back what the producer took, finds that done.
     pub(super) returned: u64,
     pub(super) waiting: BTreeMap<Ticket, Waiting<R>>,
+    /// What it counts for at the node that has made it.
+    _place: Option<Place>,
 }
 
 /// What became of a signal.
@@ -46,7 +49,7 @@ pub(super) enum Signalled {
 }
 
 impl<R: Waiter> Semaphore<R> {
-    pub(super) fn new(kind: SemaphoreKind, initial: u64) -> Semaphore<R> {
+    pub(super) fn new(kind: SemaphoreKind, initial: u64, place: Option<Place>) -> Semaphore<R> {
         Semaphore {
             kind,
             initial,
@@ -56,6 +59,7 @@ impl<R: Waiter> Semaphore<R> {
             given_back: false,
             returned: 0,
             waiting: BTreeMap::new(),
+            _place: place,
         }
     }
 

@@ -8,6 +8,13 @@ use std::time::Duration;
 
 const IDS: [&str; 2] = ["counting", "binary"];
 const PROCESSES: [&str; 5] = ["P1", "P2", "P3@far", "P4@far", "client-1"];
+/// What the processes of the other node may hold and wait for together, in every second run.
+const SHARE: usize = 3;
+
+/// Who a process counts for.
+fn owner(process: &str) -> Owner<'static> {
+    process.ends_with("@far").then_some("far")
+}
 
 /// Someone who waits, as the tests see it.
 struct Caller {
@@ -102,6 +109,12 @@ impl Model {
         }
     }
 
+    /// How often such processes hold something or wait.
+    fn counts(&self, is_meant: impl Fn(&str) -> bool) -> usize {
+        let holders = self.held.iter().filter(|(process, units)| **units > 0 && is_meant(process)).count();
+        holders + self.waiting.iter().filter(|(_, process, _)| is_meant(process)).count()
+    }
+
     /// Gives what is free; returns who got it.
     fn hand_on(&mut self, gone: &[Ticket]) -> Vec<Ticket> {
         let mut given = Vec::new();
@@ -125,7 +138,12 @@ fn told(outbox: Outbox<Caller>) -> Vec<(Ticket, &'static str)> {
             Answer::Permit { .. } => Some((caller.ticket, "permit")),
             Answer::Blocked { .. } => Some((caller.ticket, "blocked")),
             Answer::Error(error) => {
-                Some((caller.ticket, if error.code == "semaphore_deleted" { "deleted" } else { "ended" }))
+                let word = match &*error.code {
+                    "semaphore_deleted" => "deleted",
+                    ProviderError::LIMIT_REACHED => "refused",
+                    _ => "ended",
+                };
+                Some((caller.ticket, word))
             }
             Answer::Gone => None,
             Answer::Message { .. } | Answer::Sent { .. } => panic!("no queue is here"),
@@ -135,12 +153,14 @@ fn told(outbox: Outbox<Caller>) -> Vec<(Ticket, &'static str)> {
     told
 }
 
-fn run(initial: u64, steps: Vec<Step>) {
+fn run(initial: u64, is_shared: bool, steps: Vec<Step>) {
     let start = Instant::now();
-    let mut table: Semaphores<Caller> = Semaphores::new(Limits::default());
+    let limits = Limits { waits_max: 4 * SHARE, ..Limits::default() };
+    let limits = if is_shared { limits } else { Limits::default() };
+    let mut table: Semaphores<Caller> = Semaphores::new(limits);
     let mut models = [Model::new(SemaphoreKind::Counting, initial), Model::new(SemaphoreKind::Binary, initial.min(1))];
     for (id, model) in IDS.iter().zip(&models) {
-        table.create(id, Some(model.initial), model.kind, false).unwrap();
+        table.create(id, Some(model.initial), model.kind, false, Some("far")).unwrap();
     }
     let mut now = 0;
     // Every wait so far: semaphore, process, turn.
@@ -156,9 +176,15 @@ fn run(initial: u64, steps: Vec<Step>) {
                 let (ticket, process) = (waits.len() as Ticket, PROCESSES[p]);
                 let turn = Turn::default();
                 waits.push((s, process, turn.clone()));
+                let counts: usize = models.iter().map(|model| model.counts(|_| true)).sum();
+                let far: usize = models.iter().map(|model| model.counts(|process| owner(process).is_some())).sum();
+                let is_full = is_shared && (counts >= 4 * SHARE || (owner(process).is_some() && far >= SHARE));
                 let model = &mut models[s];
                 let deadline = timeout.map(|timeout| now + timeout);
-                if model.value > 0 {
+                let needs_place = model.value == 0 || (model.owned && !model.holds(process));
+                if is_full && needs_place {
+                    expected.push((ticket, "refused"));
+                } else if model.value > 0 {
                     model.take(process);
                     expected.push((ticket, "permit"));
                 } else {
@@ -171,7 +197,7 @@ fn run(initial: u64, steps: Vec<Step>) {
                     since_unix_milliseconds: 0,
                     deadline: deadline.map(|deadline| start + Duration::from_millis(deadline)),
                 };
-                table.wait(IDS[s], wish, &mut outbox);
+                table.wait(IDS[s], wish, owner(process), &mut outbox);
             }
             Step::Signal(s, p) => {
                 models[s].signal(PROCESSES[p]);
@@ -229,7 +255,7 @@ fn run(initial: u64, steps: Vec<Step>) {
                 expected.extend(model.waiting.iter().map(|(ticket, ..)| (*ticket, "deleted")));
                 models[s] = Model::new(model.kind, model.initial);
                 table.delete(IDS[s], &mut outbox).unwrap();
-                table.create(IDS[s], Some(models[s].initial), models[s].kind, false).unwrap();
+                table.create(IDS[s], Some(models[s].initial), models[s].kind, false, Some("far")).unwrap();
             }
         }
         if let Some((ticket, was_given)) = heard {
@@ -255,6 +281,10 @@ fn run(initial: u64, steps: Vec<Step>) {
         }
         assert_eq!(served, in_order);
     }
+    for id in IDS {
+        table.delete(id, &mut Outbox::default()).unwrap();
+    }
+    assert_eq!(table.shares.peers(), 0, "who has nothing takes no memory");
 }
 
 fn end(models: &mut [Model], gone: &[Ticket], is_meant: impl Fn(&str) -> bool) -> Vec<(Ticket, &'static str)> {
@@ -293,6 +323,9 @@ fn check(table: &Semaphores<Caller>, models: &[Model], gone: &[Ticket]) {
         held += holding.count();
     }
     assert_eq!(table.held_count(), held);
+    let far: usize = models.iter().map(|model| model.counts(|process| owner(process).is_some())).sum();
+    assert_eq!(table.shares.of("far", Kind::Permits), far);
+    assert_eq!((table.shares.of("far", Kind::Semaphores), table.shares.peers()), (IDS.len(), 1));
     assert_eq!(table.wait_count(), models.iter().map(|model| model.waiting.len()).sum::<usize>());
     let timed = models.iter().flat_map(|model| &model.waiting).filter(|(.., deadline)| deadline.is_some()).count();
     assert_eq!(table.deadlines.len(), timed);
@@ -301,24 +334,29 @@ fn check(table: &Semaphores<Caller>, models: &[Model], gone: &[Ticket]) {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
     #[test]
-    fn semaphores_do_what_the_model_does(initial in 0..4u64, steps in steps()) {
-        run(initial, steps);
+    fn semaphores_do_what_the_model_does(initial in 0..4u64, is_shared: bool, steps in steps()) {
+        run(initial, is_shared, steps);
     }
 }
 
 #[test]
 fn a_permit_whose_taker_went_away_in_that_moment_goes_to_the_next() {
     let mut table: Semaphores<Caller> = Semaphores::new(Limits::default());
-    table.create("m", None, SemaphoreKind::Counting, false).unwrap();
+    table.create("m", None, SemaphoreKind::Counting, false, None).unwrap();
     let process: Vec<Arc<str>> = ["P1", "P2", "P3"].into_iter().map(Arc::from).collect();
-    assert_eq!(table.try_wait("m", &process[0]), Ok(Ok(0)));
+    assert_eq!(table.try_wait("m", &process[0], None), Ok(Ok(0)));
     let turns = [Turn::default(), Turn::default()];
     let mut outbox = Outbox::default();
     for (ticket, turn) in turns.iter().enumerate() {
         let (ticket, turn) = (ticket as Ticket, turn.clone());
         let process = Arc::clone(&process[ticket as usize + 1]);
         let waiter = Caller { ticket, turn };
-        table.wait("m", Wish { process, waiter, ticket, since_unix_milliseconds: 0, deadline: None }, &mut outbox);
+        table.wait(
+            "m",
+            Wish { process, waiter, ticket, since_unix_milliseconds: 0, deadline: None },
+            None,
+            &mut outbox,
+        );
     }
     assert!(outbox.answers.is_empty());
     table.signal("m", "P1", &mut outbox).unwrap();
@@ -334,11 +372,11 @@ fn a_permit_whose_taker_went_away_in_that_moment_goes_to_the_next() {
 #[test]
 fn what_the_dead_producer_took_is_not_given_back_twice() {
     let mut table: Semaphores<Caller> = Semaphores::new(Limits::default());
-    table.create("empty", Some(3), SemaphoreKind::Counting, false).unwrap();
+    table.create("empty", Some(3), SemaphoreKind::Counting, false, None).unwrap();
     let producer: Arc<str> = Arc::from("P1");
     let mut outbox = Outbox::default();
     for _ in 0..2 {
-        table.try_wait("empty", &producer).unwrap().unwrap();
+        table.try_wait("empty", &producer, None).unwrap().unwrap();
     }
     table.end("P1", |_| IpcError::Stopping.into(), &mut outbox);
     let values: Vec<u64> = (0..3).map(|_| table.signal("empty", "P2", &mut outbox).unwrap()).collect();
@@ -349,19 +387,24 @@ fn what_the_dead_producer_took_is_not_given_back_twice() {
 fn the_free_places_of_a_buffer_are_no_lock_before_the_first_consumer_comes() {
     let owned = |initial, kind, waits_again: bool, given_back: bool| {
         let mut table: Semaphores<Caller> = Semaphores::new(Limits::default());
-        table.create("s", Some(initial), kind, false).unwrap();
+        table.create("s", Some(initial), kind, false, None).unwrap();
         let producer: Arc<str> = Arc::from("P1");
         let mut outbox = Outbox::default();
         if given_back {
-            table.try_wait("s", &producer).unwrap().unwrap();
+            table.try_wait("s", &producer, None).unwrap().unwrap();
             table.signal("s", "P1", &mut outbox).unwrap();
         }
         for _ in 0..initial {
-            table.try_wait("s", &producer).unwrap().unwrap();
+            table.try_wait("s", &producer, None).unwrap().unwrap();
         }
         let process = if waits_again { producer } else { Arc::from("P2") };
         let waiter = Caller { ticket: 0, turn: Turn::default() };
-        table.wait("s", Wish { process, waiter, ticket: 0, since_unix_milliseconds: 0, deadline: None }, &mut outbox);
+        table.wait(
+            "s",
+            Wish { process, waiter, ticket: 0, since_unix_milliseconds: 0, deadline: None },
+            None,
+            &mut outbox,
+        );
         table.resources()[0].owned
     };
     let (counting, binary) = (SemaphoreKind::Counting, SemaphoreKind::Binary);

@@ -79,7 +79,7 @@ impl Table {
         entry.task = Some(Box::new(task_facts(change, words.1)));
         // One that is to end joins no group.
         if doom.is_none() {
-            entry.group = group.and_then(|group| self.groups.join(group, pid, self.limits.groups_max));
+            entry.group = group.and_then(|group| self.groups.join(group, pid, requested_by, &self.limits).ok());
         }
         entry.doomed = doom;
         self.insert(pid, entry, parent);

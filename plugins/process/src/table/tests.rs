@@ -12,33 +12,35 @@ const PIDS: u64 = 24;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Enter { parent: Pid, group: u8 },
-    Report { pid: Pid, parent: Pid, group: u8 },
+    Enter { parent: Pid, group: u8, far: bool },
+    Report { pid: Pid, parent: Pid, group: u8, far: bool },
     State { pid: Pid, state: ProcessState },
     Move { pid: Pid, state: ProcessState },
     End { pid: Pid, exit_code: i32 },
     Terminate { pid: Pid, signal: Signal },
     KillGroup { group: u8 },
-    JoinGroup { pid: Pid, group: u8 },
+    JoinGroup { pid: Pid, group: u8, far: bool },
     Reap { pid: Pid },
     GiveUp { pid: Pid },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let pid = || 1..PIDS;
-    let group = || 0_u8..3;
+    let group = || 0_u8..5;
+    let far = any::<bool>;
     let state = || prop::sample::select(ProcessState::ALL.to_vec());
     let signal = || prop::sample::select(vec![Signal::Terminate, Signal::Kill]);
     let exit_code = prop::sample::select(vec![0, 1, 137, 143]);
     let step = prop_oneof![
-        3 => (0..PIDS, group()).prop_map(|(parent, group)| Step::Enter { parent, group }),
-        5 => (pid(), 0..PIDS, group()).prop_map(|(pid, parent, group)| Step::Report { pid, parent, group }),
+        3 => (0..PIDS, group(), far()).prop_map(|(parent, group, far)| Step::Enter { parent, group, far }),
+        5 => (pid(), 0..PIDS, group(), far())
+            .prop_map(|(pid, parent, group, far)| Step::Report { pid, parent, group, far }),
         4 => (pid(), state()).prop_map(|(pid, state)| Step::State { pid, state }),
         3 => (pid(), state()).prop_map(|(pid, state)| Step::Move { pid, state }),
         4 => (pid(), exit_code).prop_map(|(pid, exit_code)| Step::End { pid, exit_code }),
         2 => (pid(), signal()).prop_map(|(pid, signal)| Step::Terminate { pid, signal }),
         1 => group().prop_map(|group| Step::KillGroup { group }),
-        1 => (pid(), group()).prop_map(|(pid, group)| Step::JoinGroup { pid, group }),
+        1 => (pid(), group(), far()).prop_map(|(pid, group, far)| Step::JoinGroup { pid, group, far }),
         2 => pid().prop_map(|pid| Step::Reap { pid }),
         1 => pid().prop_map(|pid| Step::GiveUp { pid }),
     ];
@@ -46,30 +48,35 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn group_name(group: u8) -> &'static str {
-    ["", "g", "h"][usize::from(group)]
+    ["", "g", "h", "i", "j"][usize::from(group)]
+}
+
+fn requested_by(far: bool) -> &'static str {
+    if far { "far" } else { "local" }
 }
 
 fn run(table: &mut Table, step: &Step, now: u64) -> Effects {
     let mut effects = Effects::default();
     let change = |kind: ChangeKind, pid: Pid| Change { change: kind, pid: name(pid).into(), ..Change::default() };
     match step {
-        Step::Enter { parent, group } => {
+        Step::Enter { parent, group, far } => {
             let new = NewEntry {
                 parent: Some(*parent).filter(|parent| *parent > 0),
                 group: Some(group_name(*group)).filter(|group| !group.is_empty()),
                 priority: 0,
                 name: "",
-                requested_by: "local",
+                requested_by: requested_by(*far),
                 creator: None,
                 has_task: false,
                 task_data: None,
             };
             let _ = table.create(new, now);
         }
-        Step::Report { pid, parent, group } => {
+        Step::Report { pid, parent, group, far } => {
             let created = Change {
                 parent_pid: name(*parent).into(),
                 group_id: group_name(*group).into(),
+                requested_by: requested_by(*far).into(),
                 ..change(ChangeKind::Created, *pid)
             };
             table.apply(&created, now, &mut effects);
@@ -104,9 +111,10 @@ fn run(table: &mut Table, step: &Step, now: u64) -> Effects {
             table.kill_group(&Actor::All, group_name(*group), now);
             table.terminate(&members, Signal::Kill, now, &mut effects);
         }
-        Step::JoinGroup { pid, group } => {
+        Step::JoinGroup { pid, group, far } => {
             if *group > 0 {
-                let _ = table.make_group(&Actor::All, group_name(*group), &[*pid]);
+                let actor = if *far { Actor::Peer("far".to_owned()) } else { Actor::All };
+                let _ = table.make_group(&actor, group_name(*group), &[*pid]);
             }
         }
         Step::Reap { pid } => table.reap(*pid, now),
@@ -155,12 +163,19 @@ fn check(table: &Table) {
     assert_eq!(table.zombies.len(), table.count(ProcessState::Zombie));
     assert_eq!(table.finished.len(), table.count(ProcessState::Terminated));
     assert_eq!(table.taskless.values().sum::<usize>(), taskless);
+    let mut of_far = 0;
     for (group_id, group) in &table.groups.by_name {
+        of_far += usize::from(group.owner.is_some());
+        let maker = group.maker.as_deref().map(|maker| (maker == "far").then_some(maker));
+        assert!(maker.is_none_or(|maker| maker == group.owner.as_deref()), "{group_id} counts for its maker");
         assert!(!group.members.is_empty() || group.maker.is_some(), "{group_id} is empty and nobody made it");
         for member in &group.members {
             assert_eq!(table.get(*member).and_then(|entry| entry.group.as_ref()), Some(group_id));
         }
     }
+    assert!(of_far <= table.limits.groups_per_peer_max && table.groups.by_name.len() <= table.limits.groups_max);
+    assert_eq!(table.groups.by_owner.values().sum::<usize>(), of_far);
+    assert_eq!(table.groups.by_owner.len(), usize::from(of_far > 0), "who has nothing takes no memory");
     let forest = table.forest(&Actor::All);
     assert_eq!(forest.total_processes, table.alive() + table.count(ProcessState::Zombie));
     let nodes: usize = forest.roots.iter().map(count_nodes).sum();
@@ -180,7 +195,8 @@ proptest! {
             entries_max: 15,
             finished_max: 6,
             zombies_max: 4,
-            groups_max: 2,
+            groups_max: 3,
+            groups_per_peer_max: 1,
             ..ProcessConfig::default()
         };
         let mut table = Table::new(limits.clone());

@@ -58,6 +58,7 @@ impl Table {
             children: entry.children.len(),
             created_unix_milliseconds: entry.created_milliseconds,
             state_unix_milliseconds: entry.state_milliseconds,
+            usage: None,
             exit: entry.exit.as_deref().cloned(),
         })
     }

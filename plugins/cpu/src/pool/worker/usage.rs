@@ -35,8 +35,7 @@ pub(super) struct Seen {
 impl Worker {
     /// Processor time that the process has used, and all that it has started.
     pub(in crate::pool) fn cpu_seconds(&self) -> f64 {
-        let own = self.child.id();
-        process::cpu_seconds(own) + process::descendants(own).into_iter().map(process::cpu_seconds).sum::<f64>()
+        process::cpu_seconds_of_all(self.child.id())
     }
 
     pub(super) fn read_cpu_seconds(&mut self) -> f64 {
@@ -47,6 +46,14 @@ impl Worker {
     /// Processor time that its oldest order has used, where that was measured from the start.
     pub(in crate::pool) fn cpu_seconds_of_head(&self) -> Option<f64> {
         Some(self.cpu_seconds() - self.sent.front()?.cpu_seconds_before?)
+    }
+
+    /// Its process, and the processor time that it is taken to have used before its oldest order, without a look; nothing
+    /// when it has not begun that order.
+    pub(in crate::pool) fn base_of_head(&self) -> Option<(u32, f64)> {
+        let head = self.sent.front().filter(|head| self.has_started(head.slot))?;
+        let before = head.seen.map(|seen| seen.cpu_seconds_before).or(head.cpu_seconds_before);
+        Some((self.child.id(), before.unwrap_or(self.cpu.read + self.cpu.unread_seconds)))
     }
 
     /// Threads of the process.
