@@ -11,6 +11,10 @@ const ABSENT_FOR: Duration = Duration::from_secs(5);
 /// A batch that was refused is sent again after this.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+/// To write and to read a batch of so many entries takes the better part of a millisecond, in which this thread may have others
+/// to serve.
+const LONG_BATCH: usize = 256;
+
 /// Numbers of batches: no two of one process of the node are the same, whichever outbox they are of.
 static NEXT_BATCH: AtomicU64 = AtomicU64::new(1);
 
@@ -183,13 +187,13 @@ impl<T: Send + 'static> Outbox<T> {
     }
 
     fn send(self: &Arc<Self>) {
-        let (number, batch) = {
+        let (number, batch, is_closing) = {
             let mut state = self.state.lock();
             if state.is_sending || !state.has_work() {
                 return;
             }
             state.is_sending = true;
-            match state.refused.take() {
+            let (number, batch) = match state.refused.take() {
                 Some(again) => again,
                 None => {
                     let number = NEXT_BATCH.fetch_add(1, Ordering::Relaxed);
@@ -197,11 +201,18 @@ impl<T: Send + 'static> Outbox<T> {
                     let rest = state.pending.split_off(count);
                     (number, std::mem::replace(&mut state.pending, rest))
                 }
-            }
+            };
+            (number, batch, state.is_closing)
         };
-        let json = (self.rules.compose)(&batch, number);
+        let is_long = batch.len() >= LONG_BATCH;
         let outbox = Arc::clone(self);
-        self.host.call_with(&json, b"", move |answer| outbox.answered(number, batch, answer.err()));
+        let work = move || {
+            let json = (outbox.rules.compose)(&batch, number);
+            let host = outbox.host;
+            host.call_with(&json, b"", move |answer| outbox.answered(number, batch, answer.err()));
+        };
+        // When the node stops somebody waits for it here.
+        if is_long && !is_closing { self.host.spawn_blocking(work) } else { work() }
     }
 
     fn answered(self: &Arc<Self>, number: u64, batch: Vec<T>, refusal: Option<ProviderError>) {
