@@ -337,11 +337,6 @@ impl Pool {
     /// Switches the order of the queue: all that wait are sorted anew, those that have begun too.
     pub(crate) fn set_algorithm(&self, algorithm: Algorithm) {
         self.act(|state, now, _| {
-            // Also those that were sent ahead to workers, in the order of before.
-            let workers: Vec<WorkerId> = state.workers.keys().copied().collect();
-            for worker in workers {
-                state.take_back(worker, now);
-            }
             state.algorithm = algorithm;
             state.measures.chosen(algorithm, now);
             for lane in state.lanes.values_mut() {
