@@ -11,8 +11,8 @@ const ABSENT_FOR: Duration = Duration::from_secs(5);
 /// A batch that was refused is sent again after this.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// To write and to read a batch of so many entries takes the better part of a millisecond, in which this thread may have others
-/// to serve.
+/// To write and to read a batch of so many entries takes some tenths of a millisecond, in which this thread may have others to
+/// serve.
 const LONG_BATCH: usize = 256;
 
 /// Numbers of batches: no two of one process of the node are the same, whichever outbox they are of.

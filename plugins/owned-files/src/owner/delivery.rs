@@ -137,7 +137,10 @@ fn send(owner: &Owner, upload: &str, key: &str, is_to_end: &AtomicBool) -> Resul
     super::download::forget(owner, &file.manifest.manifest.name_tag);
     owner.checked.lock().remove(key);
     owner.staging.remove(&outgoing.upload).map_err(io)?;
-    forget_overtaken(owner, &outgoing.name)?;
+    // This one is stored whatever becomes of those; they are tried again later, and find themselves overtaken.
+    if let Err(error) = forget_overtaken(owner, &outgoing.name) {
+        owner.host.log(Level::Warn, &format!("what a new version has overtaken is not forgotten yet: {error}"));
+    }
     Ok(complete(owner, upload, &file, errors))
 }
 
