@@ -3,7 +3,7 @@
 //! Names are taken in blocks, and changes go in batches, so that a task costs no message of its own. When nobody keeps a
 //! table of processes, tasks have no names, and all else goes on.
 
-use crate::outbox::{Outbox, Rules};
+use crate::outbox::{Entries, Outbox, Rules};
 use parking_lot::Mutex;
 use potluck_sdk::message::process::{
     CHANGES_MAX, Change as WireChange, ChangeKind, PidsReserved, ProcessChanges, ProcessState, ReservePids, Signal,
@@ -87,7 +87,7 @@ pub(crate) struct Life {
     host: Host,
     /// A leaf lock.
     names: Mutex<Names>,
-    changes: Arc<Outbox<Change>>,
+    changes: Arc<Outbox<Vec<Change>>>,
 }
 
 #[derive(Default)]
@@ -178,8 +178,7 @@ impl Life {
             pause: PAUSE,
             at_once: true,
             insist: false,
-            is_spare: |change| matches!(change, Change::State { .. }),
-            compose: Box::new(compose),
+            compose: Box::new(|changes: &Vec<Change>, _| compose(changes)),
         };
         Life { host, names: Mutex::default(), changes: Arc::new(Outbox::new(host, rules)) }
     }
@@ -239,7 +238,7 @@ impl Life {
     /// The parent of a process has its result.
     pub(crate) fn joined(&self, pid: Arc<str>) {
         if !pid.is_empty() {
-            self.changes.push(Change::Joined(pid));
+            self.changes.push(|changes| changes.push(Change::Joined(pid)));
         }
     }
 
@@ -250,7 +249,7 @@ impl Life {
 
     fn tell(&self, card: &Card, change: impl FnOnce() -> Change) {
         if card.is_process() {
-            self.changes.push(change());
+            self.changes.push(|changes| changes.push(change()));
         }
     }
 }
@@ -303,7 +302,22 @@ fn pid_text(mut number: u64, text: &mut [u8; 24]) -> &str {
 }
 
 /// PROCESS_CHANGES, without what is out of date.
-fn compose(changes: &[Change], _: u64) -> String {
+impl Entries for Vec<Change> {
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn take(&mut self, count: usize) -> Vec<Change> {
+        let rest = self.split_off(count.min(self.len()));
+        std::mem::replace(self, rest)
+    }
+
+    fn drop_spare(&mut self) {
+        self.retain(|change| !matches!(change, Change::State { .. }));
+    }
+}
+
+fn compose(changes: &[Change]) -> String {
     let changes = changes.iter().filter_map(on_wire).collect();
     to_json(&ProcessChanges { changes })
 }
@@ -426,7 +440,7 @@ mod tests {
             Change::Ended { card: Arc::clone(&other), exit: Exit::default(), unix_milliseconds: 6 },
         ];
         other.is_over.store(true, Ordering::SeqCst);
-        let json = compose(&changes, 1);
+        let json = compose(&changes);
         let told: ProcessChanges = serde_json::from_str(&json).unwrap();
         let kinds: Vec<_> = told.changes.iter().map(|change| (&*change.pid, change.change, change.state)).collect();
         assert_eq!(

@@ -18,11 +18,22 @@ const LONG_BATCH: usize = 256;
 /// Numbers of batches: no two of one process of the node are the same, whichever outbox they are of.
 static NEXT_BATCH: AtomicU64 = AtomicU64::new(1);
 
+/// Entries in the order in which they came.
+pub(crate) trait Entries: Default + Send + Sync + 'static {
+    fn len(&self) -> usize;
+
+    /// Takes the first ones out, `count` at most.
+    fn take(&mut self, count: usize) -> Self;
+
+    /// Drops those that can be done without, when there are too many.
+    fn drop_spare(&mut self);
+}
+
 /// Makes a message of entries, and the number of their batch.
-type Compose<T> = Box<dyn Fn(&[T], u64) -> String + Send + Sync>;
+type Compose<E> = Box<dyn Fn(&E, u64) -> String + Send + Sync>;
 
 /// How entries of one kind are sent.
-pub(crate) struct Rules<T> {
+pub(crate) struct Rules<E> {
     /// What they are, for the log.
     pub what: &'static str,
     /// Most entries that wait.
@@ -35,26 +46,24 @@ pub(crate) struct Rules<T> {
     pub at_once: bool,
     /// Whether a batch that was refused is sent again until it is taken.
     pub insist: bool,
-    /// Whether an entry is dropped before others when there are too many.
-    pub is_spare: fn(&T) -> bool,
     /// The message, and the number of its batch.
-    pub compose: Compose<T>,
+    pub compose: Compose<E>,
 }
 
 /// Entries on their way to another provider.
-pub(crate) struct Outbox<T> {
+pub(crate) struct Outbox<E> {
     host: Host,
-    rules: Rules<T>,
+    rules: Rules<E>,
     /// A leaf lock.
-    state: Mutex<State<T>>,
+    state: Mutex<State<E>>,
     /// Signalled when a message is answered.
     answered: Condvar,
 }
 
-struct State<T> {
-    pending: Vec<T>,
+struct State<E> {
+    pending: E,
     /// A batch that has to be sent again, under its number.
-    refused: Option<(u64, Vec<T>)>,
+    refused: Option<(u64, E)>,
     is_sending: bool,
     has_timer: bool,
     last_sent: Option<Instant>,
@@ -71,10 +80,10 @@ enum Step {
     Wait(Duration),
 }
 
-impl<T: Send + 'static> Outbox<T> {
-    pub(crate) fn new(host: Host, rules: Rules<T>) -> Outbox<T> {
+impl<E: Entries> Outbox<E> {
+    pub(crate) fn new(host: Host, rules: Rules<E>) -> Outbox<E> {
         let state = State {
-            pending: Vec::new(),
+            pending: E::default(),
             refused: None,
             is_sending: false,
             has_timer: false,
@@ -86,13 +95,8 @@ impl<T: Send + 'static> Outbox<T> {
         Outbox { host, rules, state: Mutex::new(state), answered: Condvar::new() }
     }
 
-    /// Whether somebody may be there who takes entries; ask before making a costly one.
-    pub(crate) fn is_wanted(&self) -> bool {
-        self.state.lock().absent_until.is_none_or(|until| Instant::now() >= until)
-    }
-
-    /// Takes an entry.
-    pub(crate) fn push(self: &Arc<Self>, entry: T) {
+    /// Takes an entry, which `add` puts behind the others; it is not called when nobody takes entries.
+    pub(crate) fn push(self: &Arc<Self>, add: impl FnOnce(&mut E)) {
         let now = Instant::now();
         let (step, lost) = {
             let mut state = self.state.lock();
@@ -100,7 +104,7 @@ impl<T: Send + 'static> Outbox<T> {
                 return;
             }
             let lost = self.make_room(&mut state);
-            state.pending.push(entry);
+            add(&mut state.pending);
             (self.next_step(&mut state, now), lost)
         };
         self.complain(lost);
@@ -130,15 +134,15 @@ impl<T: Send + 'static> Outbox<T> {
 
     /// Makes room for one more: what is spare goes first, else the oldest. Returns how many were lost in all, when it is
     /// time to say so.
-    fn make_room(&self, state: &mut State<T>) -> Option<u64> {
+    fn make_room(&self, state: &mut State<E>) -> Option<u64> {
         if state.pending.len() < self.rules.entries_max {
             return None;
         }
         let before = state.pending.len();
-        state.pending.retain(|entry| !(self.rules.is_spare)(entry));
+        state.pending.drop_spare();
         if state.pending.len() >= self.rules.entries_max {
             // Many at once: to move the rest costs as much for one as for all.
-            state.pending.drain(..self.rules.entries_max.div_ceil(16));
+            drop(state.pending.take(self.rules.entries_max.div_ceil(16)));
         }
         let former = state.dropped;
         state.dropped += (before - state.pending.len()) as u64;
@@ -154,7 +158,7 @@ impl<T: Send + 'static> Outbox<T> {
         }
     }
 
-    fn next_step(&self, state: &mut State<T>, now: Instant) -> Step {
+    fn next_step(&self, state: &mut State<E>, now: Instant) -> Step {
         if state.is_sending || state.is_closing {
             return Step::Nothing;
         }
@@ -197,9 +201,7 @@ impl<T: Send + 'static> Outbox<T> {
                 Some(again) => again,
                 None => {
                     let number = NEXT_BATCH.fetch_add(1, Ordering::Relaxed);
-                    let count = state.pending.len().min(self.rules.batch_max);
-                    let rest = state.pending.split_off(count);
-                    (number, std::mem::replace(&mut state.pending, rest))
+                    (number, state.pending.take(self.rules.batch_max))
                 }
             };
             (number, batch, state.is_closing)
@@ -215,7 +217,7 @@ impl<T: Send + 'static> Outbox<T> {
         if is_long && !is_closing { self.host.spawn_blocking(work) } else { work() }
     }
 
-    fn answered(self: &Arc<Self>, number: u64, batch: Vec<T>, refusal: Option<ProviderError>) {
+    fn answered(self: &Arc<Self>, number: u64, batch: E, refusal: Option<ProviderError>) {
         let now = Instant::now();
         let mut state = self.state.lock();
         state.is_sending = false;
@@ -225,7 +227,7 @@ impl<T: Send + 'static> Outbox<T> {
         if let Some(error) = refusal {
             if error.code == ProviderError::NO_PROVIDER {
                 state.absent_until = Some(now + ABSENT_FOR);
-                state.pending.clear();
+                state.pending = E::default();
             } else if self.rules.insist {
                 state.refused = Some((number, batch));
                 delay = AGAIN_AFTER;
@@ -257,8 +259,8 @@ impl<T: Send + 'static> Outbox<T> {
     }
 }
 
-impl<T> State<T> {
+impl<E: Entries> State<E> {
     fn has_work(&self) -> bool {
-        self.refused.is_some() || !self.pending.is_empty()
+        self.refused.is_some() || self.pending.len() > 0
     }
 }

@@ -2,13 +2,12 @@
 
 use crate::job::Ended;
 use crate::life::{Card, cut, unix_milliseconds};
-use crate::outbox::{Outbox, Rules};
+use crate::outbox::{Entries, Outbox, Rules};
 use potluck_sdk::message::cpu::outcome;
 use potluck_sdk::message::history::{RECORDS_PER_BATCH_MAX, RecordDefaults, RecordTasks, role, status};
 use potluck_sdk::message::to_json;
 use potluck_sdk::{Host, PeerId};
 use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
@@ -24,7 +23,7 @@ const ERROR_CHARACTERS_MAX: usize = 500;
 
 /// Tells the history.
 pub(crate) struct Records {
-    outbox: Arc<Outbox<Box<RawValue>>>,
+    outbox: Arc<Outbox<Written>>,
     own: Arc<OnceLock<Own>>,
 }
 
@@ -45,7 +44,6 @@ impl Records {
             pause: PAUSE,
             at_once: false,
             insist: true,
-            is_spare: |_| false,
             compose: Box::new(move |records, number| compose(known.get(), records, number)),
         };
         Records { outbox: Arc::new(Outbox::new(host, rules)), own }
@@ -60,9 +58,6 @@ impl Records {
         attempts: u32,
         turnaround: Duration,
     ) {
-        if !self.outbox.is_wanted() {
-            return;
-        }
         let own = self.own.get_or_init(|| Own { address: own_address.to_owned(), id: own_id });
         let is_here = ended.executed_by == own_address;
         let (result, code, error) = match &ended.verdict {
@@ -101,15 +96,55 @@ impl Records {
             cached: ended.cached,
             confidential: card.confidential,
         };
-        if let Ok(record) = to_raw_value(&record) {
-            self.outbox.push(record);
-        }
+        self.outbox.push(|written| written.add(&record));
     }
 
     /// Waits until everything is recorded, for some time.
     pub(crate) fn drain(&self, patience: Duration) {
         self.outbox.drain(patience);
     }
+}
+
+/// Records as JSON, in one text: thousands of small ones would cost the allocator more than to write them.
+#[derive(Default)]
+struct Written {
+    /// With a comma behind each.
+    text: Vec<u8>,
+    /// Where each ends.
+    ends: Vec<usize>,
+}
+
+impl Written {
+    fn add(&mut self, record: &Record<'_>) {
+        let len = self.text.len();
+        match serde_json::to_writer(&mut self.text, record) {
+            Ok(()) => {
+                self.text.push(b',');
+                self.ends.push(self.text.len());
+            }
+            // It has no part that cannot be written.
+            Err(_) => self.text.truncate(len),
+        }
+    }
+}
+
+impl Entries for Written {
+    fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn take(&mut self, count: usize) -> Written {
+        if count >= self.ends.len() {
+            return std::mem::take(self);
+        }
+        let end = count.checked_sub(1).map_or(0, |last| self.ends[last]);
+        let mut ends = self.ends.split_off(count);
+        ends.iter_mut().for_each(|place| *place -= end);
+        let text = self.text.split_off(end);
+        std::mem::replace(self, Written { text, ends })
+    }
+
+    fn drop_spare(&mut self) {}
 }
 
 /// What most tasks run for.
@@ -123,7 +158,7 @@ fn unusual<'a>(text: &'a str, usual: &str) -> Option<&'a str> {
 }
 
 /// RECORD_TASKS with a name that no other batch has.
-fn compose(own: Option<&Own>, records: &[Box<RawValue>], number: u64) -> String {
+fn compose(own: Option<&Own>, written: &Written, number: u64) -> String {
     // Batches of an earlier life of the node must not be taken for these.
     static LIFE: LazyLock<String> = LazyLock::new(|| {
         let started = unix_milliseconds();
@@ -138,14 +173,21 @@ fn compose(own: Option<&Own>, records: &[Box<RawValue>], number: u64) -> String 
         runtime: RUNTIME.to_owned(),
         peer_id: own.id.to_string(),
     });
-    to_json(&RecordTasks { batch: format!("{}-{number}", *LIFE), defaults, records })
+    // The list is the last member, and its entries are written already.
+    let mut json = to_json(&RecordTasks { batch: format!("{}-{number}", *LIFE), defaults, records: [(); 0] });
+    json.truncate(json.len() - "]}".len());
+    let records = written.text.strip_suffix(b",").unwrap_or_default();
+    json.reserve_exact(records.len() + "]}".len());
+    json.push_str(str::from_utf8(records).unwrap_or_default());
+    json.push_str("]}");
+    json
 }
 
 /// A [`TaskRecord`] that owns nothing, and says only what is not as in the batch: there is one for every task, however short
 /// that is.
 ///
 /// [`TaskRecord`]: potluck_sdk::message::history::TaskRecord
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Record<'a> {
     task_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -181,4 +223,41 @@ struct Record<'a> {
     cached: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     confidential: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Own, Record, Written, compose};
+    use crate::outbox::Entries;
+    use potluck_sdk::PeerId;
+    use potluck_sdk::message::history::RecordTasks;
+    use serde_json::Value;
+
+    fn record(task_id: &str) -> Record<'_> {
+        Record { task_id, ..Record::default() }
+    }
+
+    #[test]
+    fn a_message_has_the_records_that_were_taken() {
+        let own = Own { address: "10.0.0.7:9000".to_owned(), id: PeerId::from_hash([7; 16]) };
+        let mut written = Written::default();
+        for name in ["T1", "T\"2", "Té", "T4"] {
+            written.add(&record(name));
+        }
+        let names = |written: &Written| -> Vec<String> {
+            let json = compose(Some(&own), written, 1);
+            let message: RecordTasks<Vec<Value>> = serde_json::from_str(&json).unwrap();
+            assert_eq!(message.defaults.unwrap().peer_info, own.address);
+            message.records.iter().map(|record| record["task_id"].as_str().unwrap().to_owned()).collect()
+        };
+        let first = written.take(3);
+        assert_eq!((first.len(), written.len()), (3, 1));
+        assert_eq!(names(&first), ["T1", "T\"2", "Té"]);
+        written.add(&record("T5"));
+        assert_eq!(names(&written), ["T4", "T5"]);
+        assert_eq!(names(&written.take(0)), [""; 0]);
+        assert_eq!(written.take(1).len(), 1);
+        assert_eq!(names(&written.take(9)), ["T5"]);
+        assert_eq!(written.len(), 0);
+    }
 }

@@ -20,7 +20,7 @@ pub(crate) struct HistoryConfig {
 
 impl Default for HistoryConfig {
     fn default() -> HistoryConfig {
-        // About 200 MB on the disk.
+        // About 100 MB on the disk.
         HistoryConfig { records_max: 1_000_000, keep_seconds: None }
     }
 }

@@ -6,6 +6,7 @@
 //! something may be found.
 
 use crate::error::HistoryError;
+use crate::upgrade;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
@@ -15,29 +16,10 @@ use std::time::Duration;
 /// Records of one block, as a power of two.
 pub(crate) const BLOCK_BITS: u32 = 10;
 
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
+/// Records, some dozen in a row; see `segment`.
+const SEGMENTS: &str = "CREATE TABLE segments (first INTEGER PRIMARY KEY, records BLOB NOT NULL) STRICT";
 const SCHEMA: &str = "
-    CREATE TABLE records (
-        number INTEGER PRIMARY KEY,
-        status INTEGER NOT NULL,
-        caller INTEGER NOT NULL,
-        place INTEGER NOT NULL,
-        finished_ms INTEGER NOT NULL,
-        task_id TEXT NOT NULL,
-        function TEXT,
-        task_type TEXT NOT NULL,
-        execution_us INTEGER,
-        waiting_us INTEGER,
-        cpu_us INTEGER,
-        attempts INTEGER,
-        flags INTEGER NOT NULL,
-        role TEXT,
-        pid TEXT,
-        runtime TEXT,
-        code TEXT,
-        result TEXT,
-        error TEXT
-    ) STRICT;
     -- For whom tasks ran, and what their records come to. A row goes with its last record.
     CREATE TABLE callers (
         number INTEGER PRIMARY KEY,
@@ -73,7 +55,7 @@ const SCHEMA: &str = "
     CREATE TABLE block_tasks (block INTEGER PRIMARY KEY, hashes BLOB NOT NULL) STRICT;
     -- The newest batches, so that one that comes again is known.
     CREATE TABLE batches (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
-    PRAGMA user_version = 1;
+    PRAGMA user_version = 2;
 ";
 
 /// Opens the database for writing, or makes one that only its owner can read. SQLite gives its other files the mode of
@@ -97,7 +79,15 @@ pub(crate) fn open(path: &Path) -> Result<Connection, HistoryError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     match version {
-        0 => transaction.execute_batch(SCHEMA)?,
+        0 => {
+            transaction.execute_batch(SEGMENTS)?;
+            transaction.execute_batch(SCHEMA)?;
+        }
+        1 => {
+            transaction.execute_batch(SEGMENTS)?;
+            upgrade::from_rows(&transaction)?;
+            transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+        }
         SCHEMA_VERSION => {}
         _ => return Err(HistoryError::Version { found: version, known: SCHEMA_VERSION }),
     }

@@ -4,7 +4,7 @@
 use crate::books::{Counters, Outcome};
 use crate::database::BLOCK_BITS;
 use crate::error::HistoryError;
-use crate::table::oldest;
+use crate::segment;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -42,7 +42,7 @@ struct Block {
 pub(crate) struct Index {
     pub(crate) all: Counters,
     /// Number of the newest record.
-    pub(crate) last: i64,
+    last: i64,
     /// When the first record ended.
     pub(crate) oldest_ms: Option<u64>,
     caller_numbers: HashMap<String, i64>,
@@ -63,8 +63,9 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    pub(crate) fn load(connection: &Connection) -> Result<Index, HistoryError> {
-        let mut index = Index::default();
+    /// Reads it, with the number of the newest record.
+    pub(crate) fn load(connection: &Connection, last: i64) -> Result<Index, HistoryError> {
+        let mut index = Index { last, ..Index::default() };
         let mut statement = connection
             .prepare("SELECT number, name, successful, failed, cancelled, timed, execution_us FROM callers")?;
         let mut rows = statement.query([])?;
@@ -96,10 +97,14 @@ impl Index {
             index.place_numbers.entry(place.peer_id.clone()).or_default().insert(place.address.clone(), number);
             index.places.insert(number, place);
         }
-        index.last = connection.query_row("SELECT coalesce(max(number), 0) FROM records", [], |row| row.get(0))?;
-        index.oldest_ms = oldest(connection)?;
+        index.oldest_ms = segment::oldest_ms(connection)?;
         index.block = Block::load(connection, index.last >> BLOCK_BITS)?;
         Ok(index)
+    }
+
+    /// Number of the newest record.
+    pub(crate) fn last(&self) -> i64 {
+        self.last
     }
 
     /// Number of one that tasks run for.

@@ -9,9 +9,10 @@
 //! | `TASK_HISTORY` | shows the newest records that fit, or that of one task | tasks and members their own, local all | `STATUS` |
 //! | `HISTORY_CLEAR` | forgets all | local | `STATUS` |
 //!
-//! The rooms, in reading order: `config` (its table in plugins.toml), `batch` (records that wait), `database` (the file and its schema), `books` (sums
-//! in memory), `index` (what occurs in which block of records), `table` (putting in and taking out), `writer` (the queue
-//! of changes), `query` and `reader` (searches), `service` (one function a message), `time`, `error`.
+//! The rooms, in reading order: `config` (its table in plugins.toml), `batch` (records that wait), `database` (the file and
+//! its schema), `segment` (records on the disk), `upgrade` (a file of before), `books` (sums in memory), `index` (what occurs
+//! in which block of records), `table` (putting in and taking out), `writer` (the queue of changes), `query` and `reader`
+//! (searches), `service` (one function a message), `time`, `error`.
 
 mod batch;
 mod books;
@@ -21,11 +22,13 @@ mod error;
 mod index;
 mod query;
 mod reader;
+mod segment;
 mod service;
 mod table;
 #[cfg(test)]
 mod tests;
 mod time;
+mod upgrade;
 mod writer;
 
 use config::HistoryConfig;

@@ -5,11 +5,12 @@ use crate::books::Outcome;
 use crate::database::BLOCK_BITS;
 use crate::error::HistoryError;
 use crate::index::task_hash;
-use crate::table::{FLAG_CACHED, FLAG_CONFIDENTIAL};
+use crate::segment::{self, Stored};
 use crate::time::local_time;
 use potluck_sdk::message::history::TaskRecord;
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, params_from_iter};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// How long one search may take before it stops with what it has.
@@ -17,9 +18,8 @@ const TIME_MAX: Duration = Duration::from_millis(30);
 /// Bytes of texts after which a page is full, so that an answer fits a frame.
 const PAGE_BYTES_MAX: usize = 6 << 20;
 
-const COLUMNS: &str =
-    "records.number, status, callers.name, places.peer_id, places.address, finished_ms, task_id, function,
-    task_type, records.execution_us, waiting_us, cpu_us, attempts, flags, role, pid, runtime, code, result, error";
+/// The rows of a block, the newest first.
+const SEGMENTS: &str = "SELECT first, records FROM segments WHERE first >= ? AND first < ? ORDER BY first DESC";
 
 /// What to look for.
 #[derive(Clone, Debug, Default)]
@@ -45,7 +45,7 @@ pub(crate) struct Page {
     pub(crate) next: Option<u64>,
 }
 
-/// A condition, as SQL and its parameters.
+/// Which blocks may hold something, as SQL and its parameters.
 #[derive(Default)]
 struct Condition {
     sql: String,
@@ -69,91 +69,90 @@ pub(crate) fn search(
     let begun = Instant::now();
     // All steps see the same records.
     let transaction = connection.unchecked_transaction()?;
-    let (mut of_blocks, mut of_records) = (Condition::default(), Condition::default());
+    let mut of_blocks = Condition::default();
+    let mut callers = Vec::new();
     if let Some(outcome) = search.outcome {
         of_blocks.and("statuses & ? <> 0", outcome.bit());
-        of_records.and("status = ?", outcome as i64);
     }
     for name in &search.callers {
         let Some(number) = caller(&transaction, name)? else { return Ok(Page::default()) };
         of_blocks.and("block IN (SELECT block FROM block_callers WHERE caller = ?)", number);
-        of_records.and("caller = ?", number);
+        callers.push(number);
     }
-    if let Some(peer) = &search.peer {
-        let places = places(&transaction, peer)?;
+    let places = search.peer.as_deref().map(|peer| places(&transaction, peer)).transpose()?;
+    if let Some(places) = &places {
         if places.is_empty() {
             return Ok(Page::default());
         }
         let marks = vec!["?"; places.len()].join(", ");
         of_blocks.sql += &format!(" AND block IN (SELECT block FROM block_places WHERE place IN ({marks}))");
         of_blocks.parameters.extend(places.iter().copied().map(Value::from));
-        of_records.sql += &format!(" AND place IN ({marks})");
-        of_records.parameters.extend(places.iter().copied().map(Value::from));
     }
     if let Some(since) = search.since_ms {
         of_blocks.and("newest_ms >= ?", integer(since));
-        of_records.and("finished_ms >= ?", integer(since));
     }
     if let Some(until) = search.until_ms {
         of_blocks.and("oldest_ms < ?", integer(until));
-        of_records.and("finished_ms < ?", integer(until));
-    }
-    if let Some(task_type) = &search.task_type {
-        of_records.and("task_type = ?", task_type.clone());
-    }
-    if let Some(text) = &search.text {
-        let pattern = like(text);
-        of_records.and("(task_id LIKE ? ESCAPE '\\'", pattern.clone());
-        of_records.sql += " OR function LIKE ? ESCAPE '\\')";
-        of_records.parameters.push(pattern.into());
     }
     let before = search.before.map_or(i64::MAX, integer);
+    let fits = |record: &Stored<'_>| {
+        record.number < before
+            && search.outcome.is_none_or(|outcome| record.outcome == outcome)
+            && callers.iter().all(|caller| record.caller == *caller)
+            && places.as_ref().is_none_or(|places| places.contains(&record.place))
+            && search.since_ms.is_none_or(|since| record.finished_ms >= since)
+            && search.until_ms.is_none_or(|until| record.finished_ms < until)
+            && search.task_type.as_ref().is_none_or(|wanted| record.texts[segment::TASK_TYPE] == wanted.as_bytes())
+            && search.text.as_ref().is_none_or(|text| {
+                [segment::TASK_ID, segment::FUNCTION]
+                    .iter()
+                    .any(|place| contains(record.texts[*place], text.as_bytes()))
+            })
+    };
     of_blocks.and("block <= ?", before.saturating_sub(1) >> BLOCK_BITS);
     let sql = format!("SELECT block FROM blocks WHERE TRUE{} ORDER BY block DESC", of_blocks.sql);
     let mut blocks = transaction.prepare_cached(&sql)?;
     let mut blocks = blocks.query(params_from_iter(of_blocks.parameters))?;
-    let sql = format!(
-        "SELECT {COLUMNS} FROM records JOIN callers ON callers.number = caller JOIN places ON places.number = place
-         WHERE records.number >= ? AND records.number < ?{} ORDER BY records.number DESC LIMIT ?",
-        of_records.sql
-    );
-    let mut records = transaction.prepare_cached(&sql)?;
+    let mut segments = transaction.prepare_cached(SEGMENTS)?;
+    let mut names = Names::new(&transaction);
     let mut page = Page::default();
     let mut bytes = 0;
-    while let Some(row) = blocks.next()? {
-        let block: i64 = row.get(0)?;
-        let (first, end) = (block << BLOCK_BITS, ((block + 1) << BLOCK_BITS).min(before));
-        let mut parameters = vec![Value::from(first), Value::from(end)];
-        parameters.extend(of_records.parameters.iter().cloned());
-        parameters.push(integer((search.limit - page.records.len()) as u64).into());
-        let mut rows = records.query(params_from_iter(parameters))?;
+    let mut is_over = true;
+    'blocks: while let Some(row) = blocks.next()? {
+        is_over = false;
+        let (begin, end) = numbers(row.get(0)?);
+        let mut rows = segments.query([begin, end.min(before)])?;
         while let Some(row) = rows.next()? {
-            let record = record(row)?;
-            bytes += size(&record);
-            page.next = Some(record.number);
-            page.records.push(record);
-            if bytes >= PAGE_BYTES_MAX {
-                break;
+            let first = row.get(0)?;
+            let records = segment::read(first, row.get_ref(1)?.as_blob().unwrap_or_default())?;
+            for record in records.iter().rev().filter(|record| fits(record)) {
+                if page.records.len() >= search.limit || bytes >= PAGE_BYTES_MAX {
+                    break 'blocks;
+                }
+                let record = names.record(record)?;
+                bytes += size(&record);
+                page.next = Some(record.number);
+                page.records.push(record);
+            }
+            if page.records.len() >= search.limit || bytes >= PAGE_BYTES_MAX {
+                break 'blocks;
+            }
+            page.next = u64::try_from(first).ok();
+            if begun.elapsed() > TIME_MAX || is_gone() {
+                break 'blocks;
             }
         }
-        if page.records.len() >= search.limit || bytes >= PAGE_BYTES_MAX {
-            break;
-        }
-        page.next = u64::try_from(first).ok();
-        if begun.elapsed() > TIME_MAX || is_gone() {
-            break;
-        }
+        is_over = true;
+    }
+    if is_over {
+        page.next = None;
     }
     page.records.reverse();
     if let Some(next) = page.next {
-        let sql = "SELECT 1 FROM records WHERE number < ? LIMIT 1";
+        let sql = "SELECT 1 FROM segments WHERE first < ? LIMIT 1";
         let has_more: Option<i64> =
             transaction.prepare_cached(sql)?.query_row([integer(next)], |row| row.get(0)).optional()?;
         page.next = has_more.map(|_| next);
-    }
-    // The last block that may hold something has been read to its end.
-    if page.records.len() < search.limit && bytes < PAGE_BYTES_MAX && blocks.next()?.is_none() {
-        page.next = None;
     }
     Ok(page)
 }
@@ -176,30 +175,35 @@ pub(crate) fn task(
         "SELECT block, hashes FROM block_tasks
          WHERE ?1 IS NULL OR block IN (SELECT block FROM block_callers WHERE caller = ?1) ORDER BY block DESC",
     )?;
-    let sql = format!(
-        "SELECT {COLUMNS} FROM records JOIN callers ON callers.number = caller JOIN places ON places.number = place
-         WHERE records.number >= ? AND records.number < ? AND task_id = ? AND coalesce(caller = ?, TRUE)
-         ORDER BY records.number DESC LIMIT 1"
-    );
-    let mut records = transaction.prepare_cached(&sql)?;
+    let mut segments = transaction.prepare_cached(SEGMENTS)?;
     let mut blocks = blocks.query([number])?;
     while let Some(row) = blocks.next()? {
         let hashes = row.get_ref(1)?.as_blob().unwrap_or_default();
         if !hashes.chunks_exact(hash.len()).any(|other| other == hash) {
             continue;
         }
-        let first = row.get::<_, i64>(0)? << BLOCK_BITS;
-        let found = records
-            .query_row(rusqlite::params![first, first + (1 << BLOCK_BITS), task_id, number], record)
-            .optional()?;
-        if found.is_some() {
-            return Ok(found);
+        let (begin, end) = numbers(row.get(0)?);
+        let mut rows = segments.query([begin, end])?;
+        while let Some(row) = rows.next()? {
+            let records = segment::read(row.get(0)?, row.get_ref(1)?.as_blob().unwrap_or_default())?;
+            let found = records.iter().rev().find(|record| {
+                record.texts[segment::TASK_ID] == task_id.as_bytes()
+                    && number.is_none_or(|number| record.caller == number)
+            });
+            if let Some(record) = found {
+                return Names::new(&transaction).record(record).map(Some);
+            }
         }
         if begun.elapsed() > TIME_MAX {
             return Err(HistoryError::TooLong);
         }
     }
     Ok(None)
+}
+
+/// The first number of a block, and the one behind its last.
+fn numbers(block: i64) -> (i64, i64) {
+    (block << BLOCK_BITS, (block + 1) << BLOCK_BITS)
 }
 
 fn caller(connection: &Connection, name: &str) -> Result<Option<i64>, rusqlite::Error> {
@@ -217,39 +221,74 @@ fn places(connection: &Connection, peer: &str) -> Result<Vec<i64>, rusqlite::Err
     connection.prepare_cached(sql)?.query_map(rusqlite::params![peer, PLACES_MAX as i64], |row| row.get(0))?.collect()
 }
 
-fn record(row: &Row<'_>) -> Result<TaskRecord, rusqlite::Error> {
-    let seconds = |column| -> Result<Option<f64>, rusqlite::Error> {
-        Ok(row.get::<_, Option<i64>>(column)?.map(|time| time as f64 / 1e6))
-    };
-    let word = |column| -> Result<Option<String>, rusqlite::Error> {
-        Ok(row.get::<_, Option<String>>(column)?.filter(|text| !text.is_empty()))
-    };
-    let finished_unix_ms = row.get::<_, i64>(5)? as u64;
-    let flags: i64 = row.get(13)?;
-    Ok(TaskRecord {
-        number: row.get::<_, i64>(0)? as u64,
-        task_id: row.get(6)?,
-        task_type: row.get(8)?,
-        status: Outcome::from_number(row.get(1)?).word().to_owned(),
-        timestamp: local_time(finished_unix_ms),
-        finished_unix_ms,
-        execution_time: seconds(9)?,
-        peer_info: word(4)?,
-        requested_by: word(2)?,
-        role: word(14)?,
-        result: row.get(18)?,
-        error: row.get(19)?,
-        pid: word(15)?,
-        function: word(7)?,
-        runtime: word(16)?,
-        peer_id: word(3)?,
-        code: word(17)?,
-        waiting_time: seconds(10)?,
-        cpu_seconds: seconds(11)?,
-        attempts: row.get(12)?,
-        cached: flags & FLAG_CACHED != 0,
-        confidential: flags & FLAG_CONFIDENTIAL != 0,
-    })
+/// What a record has only the numbers of, each looked up once.
+struct Names<'c> {
+    connection: &'c Connection,
+    callers: HashMap<i64, String>,
+    /// Peer and address.
+    places: HashMap<i64, (String, String)>,
+}
+
+impl<'c> Names<'c> {
+    fn new(connection: &'c Connection) -> Names<'c> {
+        Names { connection, callers: HashMap::new(), places: HashMap::new() }
+    }
+
+    /// A record as it is told.
+    fn record(&mut self, stored: &Stored<'_>) -> Result<TaskRecord, HistoryError> {
+        let seconds = |time: Option<u64>| time.map(|time| time as f64 / 1e6);
+        let word = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        let mut texts = [""; segment::TEXTS];
+        for (text, bytes) in texts.iter_mut().zip(stored.texts) {
+            *text = str::from_utf8(bytes).map_err(|error| HistoryError::Damaged(error.to_string()))?;
+        }
+        let caller = self.caller(stored.caller)?;
+        let caller = word(caller);
+        let (peer_id, address) = self.place(stored.place)?;
+        Ok(TaskRecord {
+            number: stored.number as u64,
+            task_id: texts[segment::TASK_ID].to_owned(),
+            task_type: texts[segment::TASK_TYPE].to_owned(),
+            status: stored.outcome.word().to_owned(),
+            timestamp: local_time(stored.finished_ms),
+            finished_unix_ms: stored.finished_ms,
+            execution_time: seconds(stored.execution_us),
+            peer_info: word(address),
+            requested_by: caller,
+            role: word(texts[segment::ROLE]),
+            result: word(texts[segment::RESULT]),
+            error: word(texts[segment::ERROR]),
+            pid: word(texts[segment::PID]),
+            function: word(texts[segment::FUNCTION]),
+            runtime: word(texts[segment::RUNTIME]),
+            peer_id: word(peer_id),
+            code: word(texts[segment::CODE]),
+            waiting_time: seconds(stored.waiting_us),
+            cpu_seconds: seconds(stored.cpu_us),
+            attempts: stored.attempts,
+            cached: stored.cached,
+            confidential: stored.confidential,
+        })
+    }
+
+    fn caller(&mut self, number: i64) -> Result<&str, HistoryError> {
+        if !self.callers.contains_key(&number) {
+            let mut statement = self.connection.prepare_cached("SELECT name FROM callers WHERE number = ?")?;
+            let name = statement.query_row([number], |row| row.get(0)).optional()?.unwrap_or_default();
+            self.callers.insert(number, name);
+        }
+        Ok(self.callers.get(&number).map_or("", |name| name))
+    }
+
+    fn place(&mut self, number: i64) -> Result<(&str, &str), HistoryError> {
+        if !self.places.contains_key(&number) {
+            let mut statement =
+                self.connection.prepare_cached("SELECT peer_id, address FROM places WHERE number = ?")?;
+            let place = statement.query_row([number], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+            self.places.insert(number, place.unwrap_or_default());
+        }
+        Ok(self.places.get(&number).map_or(("", ""), |(peer_id, address)| (peer_id, address)))
+    }
 }
 
 /// Bytes of the texts that vary, and something for the rest.
@@ -262,18 +301,9 @@ fn size(record: &TaskRecord) -> usize {
             .sum::<usize>()
 }
 
-/// Anything with this text in it.
-fn like(text: &str) -> String {
-    let mut pattern = String::with_capacity(text.len() + 2);
-    pattern.push('%');
-    for character in text.chars() {
-        if matches!(character, '%' | '_' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(character);
-    }
-    pattern.push('%');
-    pattern
+/// Whether a text is in another one, in any case of the letters a to z.
+fn contains(text: &[u8], wanted: &[u8]) -> bool {
+    wanted.is_empty() || text.windows(wanted.len()).any(|part| part.eq_ignore_ascii_case(wanted))
 }
 
 fn integer(number: u64) -> i64 {

@@ -194,7 +194,8 @@ fn rare_records_are_found_among_many() {
         });
         fixture.record(records.collect());
     }
-    println!("{count} records in {:?}", begun.elapsed());
+    let bytes = std::fs::metadata(fixture.path()).unwrap().len();
+    println!("{count} records in {:?}, {} bytes each", begun.elapsed(), bytes / count);
     let reader = fixture.reader();
     let found = |what: &str, change: &dyn Fn(&mut Search)| {
         let mut wanted = Search { limit: 100, ..Search::default() };
