@@ -5,6 +5,9 @@ use potluck_sdk::ProviderError;
 use serde::Deserialize;
 use std::time::Duration;
 
+/// Most worker processes: each has a socket, and takes some 10 MiB.
+pub(crate) const WORKER_PROCESSES_LIMIT: usize = 1024;
+
 /// The settings, each with its default.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -143,8 +146,8 @@ impl Config {
         if self.workers > 1024 || self.spare_workers.is_some_and(|count| count > 1024) {
             return refuse("key `workers`, `spare_workers`: expected at most 1024".to_owned());
         }
-        if self.worker_processes_max.is_some_and(|count| count > 1024) {
-            return refuse("key `worker_processes_max`: expected at most 1024".to_owned());
+        if self.worker_processes_max.is_some_and(|count| count > WORKER_PROCESSES_LIMIT) {
+            return refuse(format!("key `worker_processes_max`: expected at most {WORKER_PROCESSES_LIMIT}"));
         }
         for (key, value, least) in
             [("timeout_seconds", self.timeout_seconds, 0.001), ("timeout_seconds_max", self.timeout_seconds_max, 0.001)]

@@ -306,8 +306,8 @@ pub(crate) fn get_scheduler(jobs: &Arc<Jobs>, reply: Reply<'_>) {
         scheduler: jobs.pool.algorithm().choice(),
         available: AVAILABLE.split(", ").map(str::to_owned).collect(),
         slots: load.slots,
-        running: load.running,
-        queued: load.queued,
+        running: load.begun,
+        queued: load.not_running(),
         suspended: scheduling.suspended,
         statistics: statistics.collect(),
     });

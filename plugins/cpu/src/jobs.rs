@@ -407,11 +407,13 @@ impl Jobs {
         true
     }
 
-    /// Name of a task that this node runs, or is about to.
-    pub(crate) fn running_name(&self) -> Option<String> {
+    /// The task whose attempts have that name in the pool; nothing when it has just been answered.
+    pub(crate) fn task_id_of(&self, name: &str) -> Option<String> {
         let running = self.running.lock();
-        let here = running.jobs.values().find(|job| matches!(job.state.lock().whereabouts, Whereabouts::Here(_)));
-        here.map(|job| job.task.task_id.clone())
+        match running.pids.get(name) {
+            Some(id) => running.jobs.get(id).map(|job| job.task.task_id.clone()),
+            None => running.names.contains_key(name).then(|| name.to_owned()),
+        }
     }
 
     /// Stops every job of that name that `peer` has submitted, or everybody's when that is nothing; how many there were.

@@ -55,7 +55,7 @@ mod texts;
 #[cfg(test)]
 mod tests;
 
-use config::Config as Settings;
+use config::{Config as Settings, WORKER_PROCESSES_LIMIT};
 use images::Images;
 use jobs::Jobs;
 use lab::Lab;
@@ -190,14 +190,15 @@ impl Provider for Cpu {
     fn status(&self) -> Status {
         let pool = &self.jobs.pool;
         let lanes = pool.lanes();
-        let (load, counts, summary) = (pool.load(), pool.counts(), self.jobs.statistics.summary());
+        let ((load, running), counts, summary) =
+            (pool.load_and_running(), pool.counts(), self.jobs.statistics.summary());
         let stats = json!({
             "algorithm": pool.algorithm().name(),
             "total_processes": summary.total_tasks,
             "completed_processes": summary.completed_tasks,
-            "running_process": self.jobs.running_name().filter(|_| load.running > 0),
-            "queue_size": load.queued,
-            "active_tasks": load.running,
+            "running_process": running.and_then(|name| self.jobs.task_id_of(&name)),
+            "queue_size": load.not_running(),
+            "active_tasks": load.begun,
             "current_load": report(load, false).load.cpu_load,
             "total_tasks": summary.total_tasks,
             "completed_tasks": summary.completed_tasks,
@@ -253,10 +254,12 @@ impl Cpu {
 
 /// Sizes of the pool: what plugins.toml says, else from the number of cores.
 fn sizes(settings: &Settings, cores: usize) -> Sizes {
-    let slots = if settings.workers == 0 { cores.max(1) } else { settings.workers };
+    // One process more than there are slots must be possible.
+    let slots = if settings.workers == 0 { cores.clamp(1, WORKER_PROCESSES_LIMIT - 1) } else { settings.workers };
     let spares = settings.spare_workers.unwrap_or(slots);
     // Warm interpreters for some submitters besides those that are at work: each costs some 10 MiB.
-    let processes_max = settings.worker_processes_max.unwrap_or(4 * slots + spares).max(slots + 1);
+    let wanted = settings.worker_processes_max.unwrap_or((4 * slots + spares).min(WORKER_PROCESSES_LIMIT));
+    let processes_max = wanted.max(slots + 1);
     Sizes {
         slots,
         spares: spares.max(1),
@@ -284,3 +287,27 @@ fn report(load: pool::PoolLoad, announce: bool) -> LoadReport {
 }
 
 potluck_sdk::export_plugin!(Cpu);
+
+#[cfg(test)]
+mod size_tests {
+    use super::*;
+
+    #[test]
+    fn a_large_machine_has_no_more_worker_processes_than_may_be_configured() {
+        let processes = |settings: &Settings, cores| {
+            let sizes = sizes(settings, cores);
+            assert!(sizes.processes_max > sizes.slots);
+            (sizes.slots, sizes.processes_max)
+        };
+        let default = Settings::default();
+        assert_eq!(processes(&default, 0), (1, 5));
+        assert_eq!(processes(&default, 8), (8, 40));
+        for (cores, slots) in [(256, 256), (1023, 1023), (1024, 1023), (100_000, 1023)] {
+            assert_eq!(processes(&default, cores), (slots, 1024));
+        }
+        let spares = Settings { workers: 100, spare_workers: Some(1024), ..Settings::default() };
+        assert_eq!(processes(&spares, 8), (100, 1024));
+        let few = Settings { workers: 8, worker_processes_max: Some(2), ..Settings::default() };
+        assert_eq!(processes(&few, 8), (8, 9));
+    }
+}

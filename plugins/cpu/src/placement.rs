@@ -152,7 +152,7 @@ mod tests {
     }
 
     fn here(running: usize, queued: usize) -> PoolLoad {
-        PoolLoad { slots: 2, running, queued, backlog_seconds: (running + queued) as f64 }
+        PoolLoad { slots: 2, running, begun: running, queued, backlog_seconds: (running + queued) as f64 }
     }
 
     #[test]

@@ -19,6 +19,8 @@ mod reports;
 mod scratch;
 mod stop;
 mod supervisor;
+#[cfg(test)]
+mod tests;
 mod usage;
 mod waiting;
 mod watch;
@@ -111,12 +113,21 @@ pub(crate) struct Sizes {
 pub(crate) struct PoolLoad {
     /// Attempts that run at once.
     pub slots: usize,
-    /// Attempts that are running.
+    /// Attempts that have a slot.
     pub running: usize,
-    /// Attempts that wait.
+    /// Of them, those that have begun; the others are on their way to their workers.
+    pub begun: usize,
+    /// Attempts that wait for a slot, also those that were sent ahead and wait behind another one in their worker.
     pub queued: usize,
     /// Expected seconds of both.
     pub backlog_seconds: f64,
+}
+
+impl PoolLoad {
+    /// Attempts that have not begun, or not again: those that wait for a slot, and those on their way to their workers.
+    pub(crate) fn not_running(&self) -> usize {
+        self.queued + self.running - self.begun
+    }
 }
 
 /// Counts since the start.
@@ -326,7 +337,7 @@ impl Pool {
 
     /// Changes the priority of an attempt. False when it is over.
     pub(crate) fn set_priority(&self, id: AttemptId, priority: i64) -> bool {
-        self.act(|state, _, _| state.set_priority(id, priority))
+        self.act(|state, now, _| state.set_priority(id, priority, now))
     }
 
     /// How busy the pool is.
@@ -334,16 +345,16 @@ impl Pool {
         self.state.lock().load(Instant::now())
     }
 
-    /// Switches the order of the queue: all that wait are sorted anew, those that have begun too.
+    /// The same, and the name of the attempt that has been running in its slot for the longest.
+    pub(crate) fn load_and_running(&self) -> (PoolLoad, Option<Arc<str>>) {
+        let state = self.state.lock();
+        (state.load(Instant::now()), state.running().map(|entry| Arc::clone(&entry.attempt.name)))
+    }
+
+    /// Switches the order of the queue: all that wait are sorted anew, those that have begun too, and those that wait in
+    /// their workers.
     pub(crate) fn set_algorithm(&self, algorithm: Algorithm) {
-        self.act(|state, now, _| {
-            state.algorithm = algorithm;
-            state.measures.chosen(algorithm, now);
-            for lane in state.lanes.values_mut() {
-                lane.queue.set_algorithm(algorithm);
-                lane.begun.set_algorithm(algorithm);
-            }
-        });
+        self.act(|state, now, _| state.set_algorithm(algorithm, now));
     }
 
     /// The order of the queue.

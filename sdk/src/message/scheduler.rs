@@ -71,7 +71,7 @@ pub struct SchedulerState {
     pub slots: usize,
     /// Tasks that run.
     pub running: usize,
-    /// Tasks that wait for a slot.
+    /// Tasks that wait to run: for a slot, or behind another one in the worker that they were sent to.
     pub queued: usize,
     /// Tasks that are paused in the middle of their run.
     #[serde(default)]
@@ -116,21 +116,27 @@ pub const CHANGED_TOPIC: &str = "scheduler.changed";
 /// Most candidates that a [`SchedulerDecision`] lists.
 pub const CANDIDATES_MAX: usize = 8;
 
-/// An event of [`DECISION_TOPIC`]: a task was given a slot.
+/// An event of [`DECISION_TOPIC`]: a task was given a slot, or was sent ahead to a worker, behind short tasks.
+///
+/// One that was sent ahead begins as soon as those before it have ended. When they turn out long, or the order of the queue
+/// is changed, it is taken back, and there is another decision for it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SchedulerDecision {
     /// When.
     pub unix_ms: u64,
     /// By which algorithm; preemptive varieties are `SRTF` and `PRIORITY_PREEMPTIVE`.
     pub algorithm: String,
-    /// The process that runs now.
+    /// The process that runs next in that slot or worker.
     pub chosen: String,
     /// The process that had to leave its slot for it, if one had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instead_of: Option<String>,
-    /// Those that waited, best first, at most [`CANDIDATES_MAX`].
+    /// Those that could have been chosen, best first, at most [`CANDIDATES_MAX`]. For a slot those are all that were
+    /// stopped before their end, and of each runtime those that have not begun, up to the first without a worker that
+    /// could take it at once. Of those who would have been sent ahead, it is those that the same worker could have got.
     pub candidates: Vec<SchedulerCandidate>,
-    /// How many waited.
+    /// How many waited in the queue, with those that could not have been chosen; those sent ahead before are no longer
+    /// in it.
     pub queue: usize,
     /// Why this one.
     pub why: String,

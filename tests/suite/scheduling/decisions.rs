@@ -190,6 +190,31 @@ fn a_preemption_says_who_had_to_leave_its_slot_and_for_what_priority() {
 }
 
 #[test]
+fn a_shorter_task_takes_the_slot_of_a_longer_one_where_the_shortest_remaining_time_goes_first() {
+    let node = node("SRTF");
+    let mut wire = node.wire();
+    node.check_serving();
+    send(&mut wire, Python, true, "long", json!({ "estimated_time": 60 }));
+    node.wait_for_tasks(1, 0);
+    // This one has to wait for its end.
+    send_as(&mut wire, quick(0), "longer", json!({ "estimated_time": 120 }));
+    node.wait_for_tasks(1, 1);
+    send_as(&mut wire, quick(1), "short", json!({ "estimated_time": 1 }));
+    assert_eq!(super::next(&mut wire), "short");
+    node.wait_for_tasks(1, 1);
+    let decisions = decisions(&node);
+    let short = first(&decisions, "short");
+    assert_eq!((&short["instead_of"], &short["algorithm"]), (&json!("long"), &json!("SRTF")), "{short:#}");
+    let back = decisions.last().unwrap();
+    assert_eq!((&back["chosen"], &back["candidates"][0]["begun"]), (&json!("long"), &json!(true)), "{back:#}");
+    assert!(decisions.iter().all(|decision| decision["chosen"] != "longer"), "{decisions:#?}");
+    node.call(json!({ "type": "CANCEL_TASK", "task_id": "long" }));
+    let mut ended = [wire.read(), wire.read()].map(|reply| reply["id"].as_str().unwrap().to_owned());
+    ended.sort();
+    assert_eq!(ended, ["long", "longer"]);
+}
+
+#[test]
 fn round_robin_says_whose_turn_it_is() {
     let node = TestNode::peer().cpu("workers = 1\nalgorithm = \"RR\"\nquantum_ms = 60000").start();
     let tasks = ["one", "two"].map(|id| (id, quick(0), json!({})));
@@ -209,7 +234,8 @@ fn an_expired_quantum_says_so_and_who_had_to_leave() {
     let turns = wait_for_some("a few turns", || {
         // As long as there are no workers for all, those that have one take turns.
         let have_all_begun = |decision: &Value| {
-            decision["candidates"].as_array().unwrap().iter().all(|candidate| candidate["begun"] == true)
+            let candidates = decision["candidates"].as_array().unwrap();
+            candidates.len() == 3 && candidates.iter().all(|candidate| candidate["begun"] == true)
         };
         let turns = decisions(&node).into_iter().filter(|decision| decision.get("instead_of").is_some());
         let turns = turns.filter(have_all_begun).filter(|decision| decision["queue"] == 3);

@@ -1,15 +1,68 @@
 //! The books of the pool: who waits where, how much that is, what has ended.
 
+use super::decisions::Budget;
 use super::lane::{Lane, Phase, missing_protections};
+use super::measure::Measures;
+use super::scratch::Remover;
 use super::worker::Worker;
-use super::{Attempt, AttemptId, Effects, Entry, Failed, Outcome, Place, PoolLoad, Sizes, State, Stop, WorkerId};
+use super::{
+    Attempt, AttemptId, Counts, Effects, Entry, Failed, Outcome, Place, PoolLoad, Sizes, State, Stop, WorkerId,
+};
 use super::{stop, supervisor};
-use crate::runtime::RuntimeKey;
-use crate::scheduler::{Ticket, micros};
+use crate::runtime::{RuntimeKey, Runtimes};
+use crate::scheduler::{Algorithm, Ticket, micros};
 use potluck_sdk::message::cpu::outcome;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
 impl State {
+    /// Of a pool without anything in it.
+    pub(super) fn new(sizes: Sizes, algorithm: Algorithm, runtimes: Runtimes, remover: Remover, now: Instant) -> State {
+        State {
+            sizes,
+            runtimes,
+            algorithm,
+            lanes: BTreeMap::new(),
+            queued: 0,
+            parked: (0, 0),
+            attempts: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            workers: BTreeMap::new(),
+            next_attempt: 1,
+            next_sequence: 0,
+            epoch: now,
+            measures: Measures::new(algorithm, now),
+            budget: Budget::new(now),
+            gave_way: None,
+            queued_bytes: 0,
+            queued_seconds: 0.0,
+            unprepared: Vec::new(),
+            counts: Counts::default(),
+            awake_until: Some(now),
+            last_activity: now,
+            // Whoever starts the pool reports its first load.
+            load_changed: false,
+            load_announced: false,
+            stopping: false,
+            remover,
+        }
+    }
+
+    /// Switches the order of everything that waits; nothing is lost.
+    pub(super) fn set_algorithm(&mut self, algorithm: Algorithm, now: Instant) {
+        // What was sent ahead would keep its old order.
+        let workers: Vec<WorkerId> = self.workers.keys().copied().collect();
+        for worker in workers {
+            self.take_back(worker, now);
+        }
+        self.algorithm = algorithm;
+        self.measures.chosen(algorithm, now);
+        for lane in self.lanes.values_mut() {
+            lane.queue.set_algorithm(algorithm);
+            lane.begun.set_algorithm(algorithm);
+        }
+    }
+
     /// Puts an attempt into the queue, or says why not.
     pub(super) fn take_in(&mut self, attempt: Attempt, now: Instant) -> Result<AttemptId, Failed> {
         if let Some(failed) = self.refusal(&attempt, now) {
@@ -171,17 +224,18 @@ impl State {
     /// Something happened: the supervisor stays awake for a while, and the load is told.
     pub(super) fn touch(&mut self, announced: bool, now: Instant) {
         self.last_activity = now;
-        self.measures.note_queue(self.queued, now);
+        self.measures.note_queue(self.queued + self.workers.values().map(Worker::ahead).sum::<usize>(), now);
         self.load_changed = true;
         self.load_announced |= announced;
     }
 
     pub(super) fn load(&self, now: Instant) -> PoolLoad {
-        let mut running = 0;
+        let (mut running, mut begun) = (0, 0);
         let mut backlog_seconds = self.queued_seconds.max(0.0);
         // What has no slot is in the queue, or is expected to need nothing for now.
         for worker in self.workers.values().filter(|worker| !worker.doomed && !worker.is_off_slot) {
             let mut head = true;
+            begun += usize::from(worker.runs().is_some());
             for sent in &worker.sent {
                 let Some(entry) = sent.attempt.and_then(|id| self.attempts.get(&id)) else { continue };
                 let estimate = entry.attempt.estimate_seconds;
@@ -194,7 +248,20 @@ impl State {
         }
         // Those sent ahead wait as well, only elsewhere.
         let ahead = running - self.busy().min(running);
-        PoolLoad { slots: self.sizes.slots, running: running - ahead, queued: self.queued + ahead, backlog_seconds }
+        let running = running - ahead;
+        PoolLoad {
+            slots: self.sizes.slots,
+            running,
+            begun: begun.min(running),
+            queued: self.queued + ahead,
+            backlog_seconds,
+        }
+    }
+
+    /// The attempt that has been running in its slot for the longest.
+    pub(super) fn running(&self) -> Option<&Entry> {
+        let running = self.workers.values().filter_map(Worker::runs).min_by_key(|sent| sent.head_since);
+        self.attempts.get(&running?.attempt?)
     }
 
     /// Slots that are taken.

@@ -1,6 +1,7 @@
 //! What the scheduler decides, and why, for those who want to watch it.
 
-use super::{AttemptId, Effects, State};
+use super::worker::Worker;
+use super::{AttemptId, Effects, Entry, Phase, State, WorkerId};
 use crate::scheduler::{Rank, Ticket};
 use serde::Serialize;
 use std::time::{Duration, Instant, SystemTime};
@@ -10,14 +11,14 @@ use std::time::{Duration, Instant, SystemTime};
 pub(crate) struct Decision {
     pub(crate) unix_ms: u64,
     pub(crate) algorithm: &'static str,
-    /// Who got the slot.
+    /// Who got the slot, or was sent ahead.
     pub(crate) chosen: String,
     /// Who had to leave it for that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) instead_of: Option<String>,
     /// Those that could have been chosen, in the order in which they would be; not more than [`CANDIDATES_MAX`].
     pub(crate) candidates: Vec<Candidate>,
-    /// Attempts that waited, with the chosen one.
+    /// Attempts that waited in the queue, with the chosen one.
     pub(crate) queue: usize,
     pub(crate) why: String,
     /// Decisions since the last one shown that were too many to show.
@@ -67,8 +68,9 @@ impl Budget {
 }
 
 impl State {
-    /// An attempt in the queue is about to get a slot. Nothing is shown where nobody had to wait.
-    pub(super) fn decided(&mut self, id: AttemptId, now: Instant, effects: &mut Effects) {
+    /// An attempt in the queue is about to get a slot, or to be sent ahead to a worker that is busy. Nothing is shown where
+    /// nobody had to wait.
+    pub(super) fn decided(&mut self, id: AttemptId, ahead: Option<WorkerId>, now: Instant, effects: &mut Effects) {
         let gave_way = self.gave_way.take();
         let Some(entry) = self.attempts.get(&id) else { return };
         if gave_way.is_none() && self.queued == 1 && entry.arrived >= now {
@@ -77,11 +79,15 @@ impl State {
         let Some(skipped) = self.budget.take(now) else { return };
         let chosen = entry.attempt.name.to_string();
         let ticket = entry.ticket;
-        let candidates = self.candidates();
-        let others = candidates.iter().filter(|(_, _, other, _)| *other != id).map(|(_, ticket, _, _)| ticket);
+        let candidates = self.candidates(ahead);
+        let mut others = candidates.iter().filter(|(_, _, other, _)| *other != id).map(|(_, ticket, _, _)| ticket);
+        let next = others.next();
         let (instead_of, why) = match gave_way {
             Some((name, why)) => (Some(name), why),
-            None => (None, self.algorithm.why(&ticket, others)),
+            None if next.is_none() && self.queued > 1 => {
+                (None, format!("of {} that wait it is the only one for which a worker is ready", self.queued))
+            }
+            None => (None, self.algorithm.why(&ticket, next)),
         };
         let shown = candidates.iter().filter_map(|(_, ticket, id, begun)| {
             Some(Candidate {
@@ -104,14 +110,37 @@ impl State {
         });
     }
 
-    /// The first of those that wait, over all runtimes.
-    fn candidates(&self) -> Vec<(Rank, Ticket, AttemptId, bool)> {
+    /// The first of those that could get the slot, over all runtimes; or, where that is to be sent ahead, the place in
+    /// that worker.
+    fn candidates(&self, ahead: Option<WorkerId>) -> Vec<(Rank, Ticket, AttemptId, bool)> {
         let mut first = Vec::with_capacity(2 * CANDIDATES_MAX);
-        for lane in self.lanes.values() {
-            for (queue, begun) in [(&lane.queue, false), (&lane.begun, true)] {
-                let tickets = queue.tickets().take(CANDIDATES_MAX);
-                first.extend(tickets.map(|(ticket, id)| (self.algorithm.rank(ticket), *ticket, *id, begun)));
+        let takes = |worker: &&Worker| ahead.map_or_else(|| worker.is_idle(), |ahead| worker.id == ahead);
+        let takers: Vec<&Worker> = self.workers.values().filter(takes).collect();
+        // As in `next`.
+        let may_begin = ahead.is_some() || self.off_slot() <= self.sizes.suspended_max;
+        for (key, lane) in &self.lanes {
+            let rank = |ticket: &Ticket| self.algorithm.rank(ticket);
+            if ahead.is_none() {
+                let begun = lane.begun.tickets().take(CANDIDATES_MAX);
+                first.extend(begun.map(|(ticket, id)| (rank(ticket), *ticket, *id, true)));
             }
+            if !may_begin || lane.phase != Phase::Ready {
+                continue;
+            }
+            let is_shared = lane.runtime.is_shared();
+            let serves = |worker: &Worker, entry: &Entry| {
+                let is_theirs = || worker.submitter.as_ref().is_none_or(|whose| *whose == entry.attempt.submitter);
+                worker.runtime == *key && (is_shared || is_theirs())
+            };
+            let could = |id: &AttemptId| {
+                self.attempts.get(id).is_some_and(|entry| {
+                    (ahead.is_none() || entry.attempt.may_be_sent_ahead())
+                        && takers.iter().any(|worker| serves(worker, entry))
+                })
+            };
+            // Nobody passes one of the same runtime that has no worker.
+            let queued = lane.queue.tickets().take_while(|(_, id)| could(id)).take(CANDIDATES_MAX);
+            first.extend(queued.map(|(ticket, id)| (rank(ticket), *ticket, *id, false)));
         }
         first.sort_unstable_by_key(|(rank, ..)| *rank);
         first.truncate(CANDIDATES_MAX);

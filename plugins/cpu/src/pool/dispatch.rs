@@ -1,6 +1,6 @@
 //! Which attempt goes to which worker, and when.
 
-use super::{AttemptId, Effects, Outcome, Phase, Place, State, WorkerId};
+use super::{Attempt, AttemptId, Effects, Outcome, Phase, Place, State, WorkerId};
 use crate::runtime::RuntimeKey;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +11,13 @@ pub(super) const STUCK_AFTER: Duration = Duration::from_millis(10);
 pub(super) const READY_PATIENCE: Duration = Duration::from_secs(60);
 /// Stands for all submitters, whose tasks cannot meet in a worker.
 const EVERYBODY: &str = "*";
+
+impl Attempt {
+    /// Whether it may wait in a worker behind another one, and others behind it.
+    pub(super) fn may_be_sent_ahead(&self) -> bool {
+        !self.isolated && self.limits.cpu_seconds.is_none()
+    }
+}
 
 /// What is to be done next.
 enum Next {
@@ -44,7 +51,7 @@ impl State {
         while let Some(next) = self.next(now) {
             match next {
                 Next::Enter(id) => {
-                    self.decided(id, now, effects);
+                    self.decided(id, None, now, effects);
                     self.enter_slot(id, now, effects);
                 }
                 Next::Send(id, worker, submitter) => {
@@ -53,7 +60,8 @@ impl State {
                     if let Some(failed) = others.and_then(|key| self.unprotected(&key)) {
                         self.finish(id, Outcome::not_run(failed), now, effects);
                     } else {
-                        self.decided(id, now, effects);
+                        let is_busy = self.workers.get(&worker).is_some_and(|worker| !worker.sent.is_empty());
+                        self.decided(id, is_busy.then_some(worker), now, effects);
                         self.send(id, worker, submitter, now);
                     }
                 }
@@ -86,7 +94,7 @@ impl State {
             }
             let entry = self.attempts.get(&id)?;
             let ticket = entry.ticket;
-            let ahead_allowed = !entry.attempt.isolated && entry.attempt.limits.cpu_seconds.is_none();
+            let ahead_allowed = entry.attempt.may_be_sent_ahead();
             let submitter = self.whose_workers(&key, id)?;
             let worker = if has_slot {
                 let found = self.idle_worker(&key, &submitter);
@@ -188,7 +196,7 @@ impl State {
                     .sent
                     .front()
                     .and_then(|sent| self.attempts.get(&sent.attempt?))
-                    .is_some_and(|entry| entry.attempt.limits.cpu_seconds.is_none() && !entry.attempt.isolated)
+                    .is_some_and(|entry| entry.attempt.may_be_sent_ahead())
             })
             .min_by_key(|worker| worker.sent.len())
             .map(|worker| worker.id)

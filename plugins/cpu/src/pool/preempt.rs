@@ -21,7 +21,7 @@ impl State {
             return false;
         }
         let Some(newcomer) = self.first_that_can_run() else { return false };
-        let running = self.running(now);
+        let running = self.stoppable(now);
         let chosen = match algorithm.quantum() {
             Some(quantum) => {
                 let over = running.iter().filter(|run| now >= run.since + quantum + GOING_ON);
@@ -52,11 +52,11 @@ impl State {
     pub(super) fn would_preempt(&self, newcomer: &Ticket, now: Instant) -> bool {
         let algorithm = self.algorithm;
         algorithm.preempts_on_arrival()
-            && algorithm.victim(newcomer, self.running(now).iter().map(|run| (run.id, run.ticket))).is_some()
+            && algorithm.victim(newcomer, self.stoppable(now).iter().map(|run| (run.id, run.ticket))).is_some()
     }
 
-    /// Attempts that have a slot and can be stopped.
-    fn running(&self, now: Instant) -> Vec<Running> {
+    /// Attempts that have a slot and can be stopped; they run, or are about to.
+    fn stoppable(&self, now: Instant) -> Vec<Running> {
         let workers = self.workers.values().filter(|worker| !worker.doomed && !worker.is_off_slot);
         workers
             // One that must report has ended, or says so.

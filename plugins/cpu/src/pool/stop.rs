@@ -83,7 +83,9 @@ impl State {
     /// Puts everything that a worker was sent and has not begun back into the queue, at its old place.
     pub(super) fn take_back(&mut self, worker_id: WorkerId, now: Instant) {
         let Some(worker) = self.workers.get_mut(&worker_id) else { return };
-        let revoked: Vec<AttemptId> = (0..worker.sent.len()).filter_map(|index| worker.revoke(index)).collect();
+        // The last one first: meanwhile the worker may begin the next one, and must not get past one that is back in the
+        // queue to one that was behind it.
+        let revoked: Vec<AttemptId> = (0..worker.sent.len()).rev().filter_map(|index| worker.revoke(index)).collect();
         if worker.sent.front().is_some_and(|sent| sent.attempt.is_none()) {
             // It is the next one, and is skipped at once.
             worker.must_report(Stop::Cancelled, now);

@@ -1,19 +1,17 @@
 //! The thread that listens to all workers, starts new ones, and watches deadlines and limits.
 
 use super::channel::{Channel, Drained};
-use super::decisions::Budget;
 use super::dispatch::READY_PATIENCE;
-use super::measure::Measures;
 use super::scratch::{self, Remover};
 use super::worker::Worker;
-use super::{Counts, Decision, Effects, Pool, PoolLoad, Sizes, State, WorkerId};
+use super::{Decision, Effects, Pool, PoolLoad, Sizes, State, WorkerId};
 use crate::runtime::{Runtime, RuntimeKey, Runtimes};
 use crate::scheduler::Algorithm;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use parking_lot::{Condvar, Mutex};
 use potluck_worker_protocol::remove_folder;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -70,34 +68,7 @@ pub(crate) fn start(
     let waker = Waker::new(poll.registry(), WAKER)?;
     let now = Instant::now();
     let pool = Arc::new(Pool {
-        state: Mutex::new(State {
-            sizes,
-            runtimes,
-            algorithm,
-            lanes: BTreeMap::new(),
-            queued: 0,
-            parked: (0, 0),
-            attempts: HashMap::new(),
-            deadlines: BTreeSet::new(),
-            workers: BTreeMap::new(),
-            next_attempt: 1,
-            next_sequence: 0,
-            epoch: now,
-            measures: Measures::new(algorithm, now),
-            budget: Budget::new(now),
-            gave_way: None,
-            queued_bytes: 0,
-            queued_seconds: 0.0,
-            unprepared: Vec::new(),
-            counts: Counts::default(),
-            awake_until: Some(now),
-            last_activity: now,
-            // Whoever starts the pool reports its first load.
-            load_changed: false,
-            load_announced: false,
-            stopping: false,
-            remover: Remover::start()?,
-        }),
+        state: Mutex::new(State::new(sizes, algorithm, runtimes, Remover::start()?, now)),
         waker,
         on_decision: links.on_decision,
         drained: Condvar::new(),

@@ -67,7 +67,11 @@ impl State {
     }
 
     /// Changes an attempt's place among those that wait.
-    pub(super) fn set_priority(&mut self, id: AttemptId, priority: i64) -> bool {
+    pub(super) fn set_priority(&mut self, id: AttemptId, priority: i64, now: Instant) -> bool {
+        if let Some(Place::Sent(worker)) = self.attempts.get(&id).map(|entry| entry.place) {
+            // One that was sent ahead would keep its place.
+            self.take_back(worker, now);
+        }
         let Some(place) = self.attempts.get(&id).map(|entry| entry.place) else { return false };
         if matches!(place, Place::Queued | Place::Begun(_)) {
             self.dequeue(id);

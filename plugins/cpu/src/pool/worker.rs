@@ -291,6 +291,23 @@ impl Worker {
         self.claims.is_started(slot)
     }
 
+    /// The order that it runs in a slot; nothing while that is still on its way to it.
+    pub(super) fn runs(&self) -> Option<&Sent> {
+        let head = self.sent.front().filter(|_| !self.doomed && !self.is_off_slot)?;
+        (head.attempt.is_some() && self.has_started(head.slot)).then_some(head)
+    }
+
+    /// What the worker itself has to do with its orders, where a test does it.
+    #[cfg(test)]
+    pub(super) fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// Attempts that wait here behind another order.
+    pub(super) fn ahead(&self) -> usize {
+        self.sent.iter().skip(1).filter(|sent| sent.attempt.is_some()).count()
+    }
+
     /// The report of the oldest order has come. Nothing when it cannot be one.
     pub(super) fn reported(&mut self, slot: usize, now: Instant) -> Option<Sent> {
         if self.sent.front()?.slot != slot || !self.claims.release(slot) {
