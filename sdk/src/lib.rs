@@ -61,6 +61,7 @@ pub mod message;
 mod provider;
 mod reply;
 mod request;
+pub mod shares;
 #[cfg(feature = "files")]
 pub mod signature;
 #[cfg(feature = "testing")]

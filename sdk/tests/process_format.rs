@@ -78,7 +78,11 @@ fn exit() -> ProcessExit {
 
 #[test]
 fn what_is_shown_of_them() {
-    golden(&ProcessTree { root_pid: Some("P1".into()) }, r#"{"type":"PROCESS_TREE","root_pid":"P1"}"#);
+    golden(
+        &ProcessTree { root_pid: Some("P1".into()), ..ProcessTree::default() },
+        r#"{"type":"PROCESS_TREE","root_pid":"P1"}"#,
+    );
+    golden(&ProcessTree { root_pid: None, usage: true }, r#"{"type":"PROCESS_TREE","usage":true}"#);
     let leaf = TreeNode { pid: "P2".to_owned(), ppid: Some("P1".to_owned()), more_children: 7, ..TreeNode::default() };
     let root = TreeNode {
         pid: "P1".to_owned(),

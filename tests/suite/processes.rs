@@ -149,6 +149,10 @@ fn what_runs_shows_what_it_uses_and_what_is_paused_uses_no_more() {
         wait_until_it_has_used_more(&node, name);
         let usage = shown(&node, name).unwrap()["usage"].clone();
         assert!(usage["memory_bytes"].as_u64().unwrap() > 1 << 20, "{name}: {usage}");
+        let pid = shown(&node, name).unwrap()["pid"].as_str().unwrap().to_owned();
+        let tree = node.cli(["--json", "ps", &pid]).success().json()["tree"].clone();
+        let of_tree = [&tree["usage"]["cpu_seconds"], &tree["usage"]["memory_bytes"]].map(Value::as_f64);
+        assert!(of_tree.iter().all(|number| number.is_some_and(|number| number > 0.0)), "{name}: {tree}");
     }
     for (name, other) in [("python", "sandbox"), ("sandbox", "wasm"), ("wasm", "python")] {
         let pid = shown(&node, name).unwrap()["pid"].as_str().unwrap().to_owned();

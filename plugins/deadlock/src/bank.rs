@@ -6,6 +6,7 @@
 //! Those that have something are ever fewer then, and end, so the older request is granted at last.
 
 use crate::banker::{Banker, Customer, Denial, Refusal, Units, amount};
+use potluck_sdk::shares::{PEER_SHARE_DEFAULT, share as share_of};
 use std::collections::VecDeque;
 
 #[derive(Clone, Debug)]
@@ -27,9 +28,6 @@ pub(crate) struct BankLimits {
     pub(crate) needs_max: usize,
     pub(crate) waits_max: usize,
 }
-
-/// One other node may have a quarter of the processes and waits that there may be, so that it cannot shut out all others.
-const PEER_SHARE: usize = 4;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Bank {
@@ -241,8 +239,9 @@ fn is_of_the_same_peer(one: &str, other: &str) -> bool {
     peer_of(one) == peer_of(other)
 }
 
+/// What one other node may have of the processes and waits.
 fn share(limit: usize) -> usize {
-    (limit / PEER_SHARE).max(1)
+    share_of(PEER_SHARE_DEFAULT, limit)
 }
 
 fn shares(one: &Units, other: &Units) -> bool {

@@ -13,15 +13,13 @@ use parking_lot::Mutex;
 use potluck_sdk::PeerId;
 use potluck_sdk::files::{FileName, NewFile, write_all};
 use potluck_sdk::message::disk::ChunkPut;
+use potluck_sdk::shares::{PEER_SHARE_DEFAULT, share};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
-
-/// Another node may have this part of all uploads, so that one alone cannot keep the others out.
-const PEER_SHARE: usize = 4;
 
 /// A piece of an upload, decoded.
 pub(crate) struct Chunk {
@@ -111,7 +109,7 @@ impl Uploads {
             return Ok(*upload);
         }
         let of_owner = uploads.values().filter(|upload| upload.owner == chunk.owner).count();
-        let share = (store.config.uploads_max / PEER_SHARE).max(1);
+        let share = share(PEER_SHARE_DEFAULT, store.config.uploads_max);
         if uploads.len() >= store.config.uploads_max || (chunk.owner.is_some() && of_owner >= share) {
             return Err(DiskError::UploadsFull(uploads.len()));
         }

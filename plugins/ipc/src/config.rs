@@ -1,6 +1,7 @@
 //! The table `[plugins.ipc]` of plugins.toml.
 
 use potluck_sdk::message::FRAME_BYTES_MAX;
+use potluck_sdk::shares::{PEER_SHARE_DEFAULT, check_peer_share};
 use potluck_sdk::{Config, ProviderError};
 use serde::Deserialize;
 
@@ -28,7 +29,7 @@ pub(crate) struct Limits {
     /// Processes that hold a permit of a semaphore or wait for one, together; and waits at queues.
     pub(crate) waits_max: usize,
     /// The part of all queues, their bytes, receivers and waits, and of all semaphores and their waits, that one other
-    /// node may have with its tasks.
+    /// node may have with its tasks; and of the messages, bytes and receivers of one queue that it has not made.
     pub(crate) peer_share: f64,
 }
 
@@ -44,7 +45,7 @@ impl Default for Limits {
             semaphores_max: 100_000,
             // About 100 MB, were there as many.
             waits_max: 200_000,
-            peer_share: 0.25,
+            peer_share: PEER_SHARE_DEFAULT,
         }
     }
 }
@@ -65,9 +66,7 @@ impl Limits {
         if let Some((key, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
             return Err(refusal(format!("key `{key}`: it must be at least 1")));
         }
-        if !(limits.peer_share > 0.0 && limits.peer_share <= 1.0) {
-            return Err(refusal("key `peer_share`: it must be more than 0 and at most 1".to_owned()));
-        }
+        check_peer_share(limits.peer_share)?;
         if limits.message_bytes_max > MESSAGE_BYTES_LIMIT {
             let text = format!("key `message_bytes_max`: it may be at most {MESSAGE_BYTES_LIMIT}");
             return Err(refusal(text));

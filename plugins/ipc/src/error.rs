@@ -51,6 +51,18 @@ pub(crate) enum IpcError {
         kind.words().1
     )]
     ShareFull { peer: String, kind: Kind, share: usize },
+    #[error(
+        "the share of the node {peer} in the queue {queue} is full, at most {share} of its messages; receive some first, make a queue of its own, or ask for a larger peer_share in [plugins.ipc]"
+    )]
+    QueueShareFull { peer: String, queue: String, share: u64 },
+    #[error(
+        "the share of the node {peer} in the queue {queue} is full, at most {share} of its receivers, and all of them wait; leave with one (LEAVE_QUEUE), or ask for a larger peer_share in [plugins.ipc]"
+    )]
+    QueueReceiverShareFull { peer: String, queue: String, share: usize },
+    #[error(
+        "the queue {queue} knows {max} receivers, the limit; some must leave (LEAVE_QUEUE) first, or raise receivers_max in [plugins.ipc]"
+    )]
+    QueueReceiversFull { queue: String, max: usize },
     #[error("process {process} has ended: {reason}")]
     ProcessEnded { process: String, reason: String },
     #[error("the node is stopping")]
@@ -74,7 +86,10 @@ impl From<IpcError> for ProviderError {
             | SemaphoresFull(_)
             | WaitsFull(_)
             | ReceiversFull(_)
-            | ShareFull { .. } => ProviderError::LIMIT_REACHED,
+            | ShareFull { .. }
+            | QueueShareFull { .. }
+            | QueueReceiverShareFull { .. }
+            | QueueReceiversFull { .. } => ProviderError::LIMIT_REACHED,
             ProcessEnded { .. } => "process_ended",
             Stopping => ProviderError::NODE_STOPPING,
         };

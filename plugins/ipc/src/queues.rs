@@ -1,5 +1,7 @@
 //! All queues of the node, and who has to do with them by the name of the process. One lock; nothing here calls anybody.
 
+mod idle;
+mod lanes;
 mod queue;
 #[cfg(test)]
 mod tests;
@@ -11,7 +13,8 @@ use crate::waiting::{Answer, Deadlines, Outbox, Ticket, Waiter, meant_by};
 use potluck_sdk::ProviderError;
 use potluck_sdk::message::RawValue;
 use potluck_sdk::message::ipc::QueueInfo;
-use queue::{Effects, Queue, Receiving, Sending};
+use potluck_sdk::shares::share;
+use queue::{Crowded, Effects, GivenUp, Queue, Receiving, Sending};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -112,7 +115,14 @@ impl<R: Waiter> Queues<R> {
         let most = self.limits.queue_messages_max;
         let messages_max = if messages_max == 0 { most } else { messages_max.min(most) };
         let id: Arc<str> = Arc::from(id);
-        let queue = Queue::new(Arc::clone(&id), messages_max, self.limits.queue_bytes_max, place);
+        let queue = Queue::new(
+            Arc::clone(&id),
+            messages_max,
+            self.limits.queue_bytes_max,
+            self.limits.peer_share,
+            owner,
+            place,
+        );
         self.by_id.insert(id, Box::new(queue));
         Ok((messages_max, true))
     }
@@ -145,11 +155,24 @@ impl<R: Waiter> Queues<R> {
             return Err(IpcError::BytesFull);
         }
         let place = self.shares.take(owner, Kind::Bytes, self.limits.bytes_max, message.bytes())?;
-        if !queue.has_room(message) {
+        let peer = queue.peer(owner);
+        if !queue.has_room(message, peer) {
             return Ok(None);
         }
         self.bytes += message.bytes();
-        self.operate(id, outbox, |queue, effects| Some(queue.accept(message, place, effects)))
+        let peer = peer.map(Arc::from);
+        self.operate(id, outbox, |queue, effects| Some(queue.take_in(message, peer.as_ref(), place, effects)))
+    }
+
+    /// Why a message for which there is no room was not taken, for a sender that does not wait.
+    pub(crate) fn why_full(&self, id: &str, message: &Message, owner: Owner<'_>) -> IpcError {
+        match self.by_id.get(id) {
+            Some(queue) => match queue.peer(owner).filter(|peer| queue.is_held(message, peer)) {
+                Some(peer) => share_full(peer, id, queue.share()),
+                None => IpcError::QueueFull,
+            },
+            None => IpcError::NoQueue(id.to_owned()),
+        }
     }
 
     /// Sends a message if there is room by now; else the wish is kept, and answered later. An answer that is due at once
@@ -172,8 +195,9 @@ impl<R: Waiter> Queues<R> {
                 Err(error) => outbox.push(wish.waiter, Answer::Error(error.into())),
                 Ok(place) => {
                     let Wish { waiter, ticket, deadline } = wish;
-                    let sending = Sending { message: Arc::clone(message), waiter, deadline, place };
                     let keep = |queue: &mut Queue<R>, effects: &mut Effects<R>| {
+                        let peer = queue.peer(owner).map(Arc::from);
+                        let sending = Sending::new(Arc::clone(message), waiter, deadline, place, peer);
                         queue.wait_to_send(ticket, sending, effects);
                     };
                     // The queue is there: `try_send` has found it.
@@ -242,14 +266,23 @@ impl<R: Waiter> Queues<R> {
         let is_full = self.involved.len() >= total_max;
         let known_max = self.limits.receivers_max;
         let (_, queue) = find(&mut self.by_id, id)?;
-        let place = if queue.knows(process) {
-            None
-        } else if is_full {
+        if queue.asks(process) {
+            return Ok(false);
+        }
+        let share = share(self.limits.peer_share, known_max);
+        let gives_way = queue.gives_way(owner, known_max, share).map_err(|crowded| match (crowded, owner) {
+            (Crowded::OfPeer, Some(peer)) => {
+                IpcError::QueueReceiverShareFull { peer: peer.to_owned(), queue: id.to_owned(), share }
+            }
+            _ => IpcError::QueueReceiversFull { queue: id.to_owned(), max: known_max },
+        })?;
+        if is_full {
             return Err(IpcError::ReceiversFull(total_max));
-        } else {
-            self.shares.take(owner, Kind::Receivers, total_max, 1)?
-        };
-        self.operate(id, outbox, |queue, effects| queue.join(process, place, known_max, effects))
+        }
+        let place = self.shares.take(owner, Kind::Receivers, total_max, 1)?;
+        let peer = queue.peer(owner).map(Arc::from);
+        self.operate(id, outbox, |queue, effects| queue.join(process, peer, place, gives_way, effects))?;
+        Ok(true)
     }
 
     /// Forgets a receiver; its waits are over. Returns whether it was known.
@@ -268,8 +301,8 @@ impl<R: Waiter> Queues<R> {
     /// The caller of a wait has gone away.
     pub(crate) fn call_off(&mut self, id: &str, ticket: Ticket, outbox: &mut Outbox<R>) {
         let _ = self.operate(id, outbox, |queue, effects| {
-            if let Some(Ok(waiter) | Err(waiter)) = queue.give_up(ticket, effects) {
-                effects.outbox.push(waiter, Answer::Gone);
+            if let Some(given_up) = queue.give_up(ticket, effects) {
+                effects.outbox.push(given_up.waiter(), Answer::Gone);
             }
         });
     }
@@ -279,8 +312,13 @@ impl<R: Waiter> Queues<R> {
         for _ in 0..count_max {
             let Some((ticket, id)) = self.deadlines.take_due(now) else { break };
             let _ = self.operate(&id, outbox, |queue, effects| match queue.give_up(ticket, effects) {
-                Some(Ok(waiter)) => effects.outbox.push(waiter, Answer::Error(IpcError::NoMessage.into())),
-                Some(Err(waiter)) => effects.outbox.push(waiter, Answer::Error(IpcError::QueueFull.into())),
+                Some(GivenUp::ToReceive(waiter)) => {
+                    effects.outbox.push(waiter, Answer::Error(IpcError::NoMessage.into()));
+                }
+                Some(GivenUp::ToSend(waiter, held)) => {
+                    let error = held.map_or(IpcError::QueueFull, |peer| share_full(&peer, &id, queue.share()));
+                    effects.outbox.push(waiter, Answer::Error(error.into()));
+                }
                 None => {}
             });
         }
@@ -417,6 +455,10 @@ impl<R: Waiter> Queues<R> {
         outbox.answers.append(&mut effects.outbox.answers);
         Ok(result)
     }
+}
+
+fn share_full(peer: &str, queue: &str, share: u64) -> IpcError {
+    IpcError::QueueShareFull { peer: peer.to_owned(), queue: queue.to_owned(), share }
 }
 
 type Found<'a, R> = (Arc<str>, &'a mut Queue<R>);

@@ -10,7 +10,7 @@ use crate::waiting::{Answer, Outbox, Ticket, Turn, Waiter};
 use parking_lot::Mutex;
 use potluck_sdk::message::deadlock::WAITING_TOPIC;
 use potluck_sdk::message::process::ProcessEnded;
-use potluck_sdk::{Alarm, Caller, Host, PeerId, PendingReply, ProviderError, Reply, Request};
+use potluck_sdk::{Alarm, Host, PeerId, PendingReply, ProviderError, Reply, Request, shares};
 use serde::Serialize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -79,10 +79,7 @@ impl Room {
 
     /// The other node that a message counts for.
     pub(crate) fn owner<'a>(&self, request: &Request<'a>) -> Owner<'a> {
-        match request.caller {
-            Caller::Member(peer) | Caller::Task(peer) if peer != self.own_name => Some(peer),
-            _ => None,
-        }
+        shares::owner(&request.caller, &self.own_name)
     }
 
     /// Keeps a reply until there is a permit.

@@ -192,3 +192,118 @@ fn who_holds_permits_and_who_waits_for_them_count_together() {
     assert!(both.iter().all(|wait| wait.try_answer().is_none()));
     refused(call(&node, Caller::Member(FAR), &wait("n", "P7")));
 }
+
+/// One queue of eight messages that this node's user has made; another node may have four of them.
+fn node_with_queue() -> Harness {
+    let config = json!({"receivers_max": 4, "peer_share": 0.5});
+    let node = Harness::start_with_clock(config, |host, config, clock| {
+        Ipc::start_with_clock(host, config, move || clock.now())
+    })
+    .unwrap();
+    call(&node, Caller::Local, &json!({"type": "CREATE_QUEUE", "queue_id": "q", "max_size": 8})).unwrap();
+    node
+}
+
+fn send_within(seconds: f64) -> Value {
+    json!({"type": "SEND_MESSAGE", "queue_id": "q", "sender": "s", "receiver": "?", "timeout": seconds})
+}
+
+#[test]
+fn a_node_that_floods_a_queue_keeps_nobody_from_sending() {
+    let node = node_with_queue();
+    for _ in 0..4 {
+        call(&node, Caller::Member(FAR), &send_within(0.0)).unwrap();
+    }
+    let error = call(&node, Caller::Member(FAR), &send_within(0.0)).unwrap_err();
+    assert_eq!(error.code, ProviderError::LIMIT_REACHED);
+    for words in [FAR, "the queue q", "at most 4 of its messages", "receive some first", "peer_share in [plugins.ipc]"]
+    {
+        assert!(error.message.contains(words), "{words}: {error}");
+    }
+    // Who is ready to wait does, and stands in nobody's way.
+    let flood: Vec<PendingCall> = (0..50).map(|_| begin(&node, Caller::Member(FAR), &send_within(9.0))).collect();
+    for caller in [Caller::Local, Caller::Member(AWAY), Caller::Member(AWAY), Caller::Local] {
+        call(&node, caller, &send_within(0.0)).unwrap();
+    }
+    let full = call(&node, Caller::Local, &send_within(0.0)).unwrap_err();
+    assert_eq!((&*full.code, &*full.message), ("queue_full", "Failed to send message"));
+    let own = begin(&node, Caller::Local, &send_within(9.0));
+    // When one of its messages is taken its next is, for it has waited longest; then it has its share again.
+    call(&node, Caller::Local, &receive("q", "r")).unwrap();
+    flood[0].try_answer().unwrap().unwrap();
+    assert!(flood[1].try_answer().is_none() && own.try_answer().is_none());
+    for _ in 0..4 {
+        call(&node, Caller::Local, &receive("q", "r")).unwrap();
+    }
+    own.wait().unwrap();
+    node.advance(std::time::Duration::from_secs(9));
+    let answers: Vec<_> = flood.iter().skip(1).map(PendingCall::wait).collect();
+    let refused_count = answers.iter().filter(|answer| answer.is_err()).count();
+    assert!(refused_count > 40 && refused_count < answers.len(), "{refused_count} of {}", answers.len());
+    for error in answers.into_iter().filter_map(Result::err) {
+        assert!(error.code == ProviderError::LIMIT_REACHED && error.message.contains("the queue q"), "{error}");
+    }
+}
+
+#[test]
+fn a_node_may_fill_a_queue_of_its_own() {
+    let node = node_with_queue();
+    call(&node, Caller::Local, &json!({"type": "DELETE_QUEUE", "queue_id": "q"})).unwrap();
+    let create = json!({"type": "CREATE_QUEUE", "queue_id": "q", "max_size": 8});
+    call(&node, Caller::Member(FAR), &create).unwrap();
+    for number in 0..8 {
+        let caller = if number % 2 == 0 { Caller::Member(FAR) } else { Caller::Task(FAR) };
+        call(&node, caller, &with_process(send_within(0.0), "P1")).unwrap();
+    }
+    assert_eq!(call(&node, Caller::Member(FAR), &send_within(0.0)).unwrap_err().code, "queue_full");
+}
+
+#[test]
+fn the_newcomers_of_a_node_push_out_its_own_receivers_alone() {
+    let node = node_with_queue();
+    let join = |caller, name: &str| {
+        call(&node, caller, &json!({"type": "JOIN_QUEUE", "queue_id": "q", "receiver": name})).map(drop)
+    };
+    let known = || {
+        let list = call(&node, Caller::Local, &json!({"type": "LIST_QUEUES"})).unwrap();
+        list["queues"][0]["receivers"].as_u64().unwrap()
+    };
+    join(Caller::Local, "own").unwrap();
+    for number in 0..20 {
+        join(Caller::Member(FAR), &format!("r{number}")).unwrap();
+    }
+    assert_eq!(known(), 3, "two are its share");
+    join(Caller::Member(AWAY), "other").unwrap();
+    // All four are known. The place of another node's receiver, or of this one's, is not for it.
+    call(&node, Caller::Local, &json!({"type": "LEAVE_QUEUE", "queue_id": "q", "receiver": format!("r18@{FAR}")}))
+        .unwrap();
+    call(&node, Caller::Local, &json!({"type": "LEAVE_QUEUE", "queue_id": "q", "receiver": format!("r19@{FAR}")}))
+        .unwrap();
+    join(Caller::Local, "own-2").unwrap();
+    join(Caller::Local, "own-3").unwrap();
+    let error = join(Caller::Member(FAR), "late").unwrap_err();
+    assert!(error.code == ProviderError::LIMIT_REACHED && error.message.contains("receivers_max"), "{error}");
+    let message = json!({"type": "SEND_MESSAGE", "queue_id": "q", "sender": "s", "receiver": "*", "data": 7});
+    call(&node, Caller::Local, &message).unwrap();
+    assert_eq!(call(&node, Caller::Local, &receive("q", "own")).unwrap()["data"], 7);
+    assert_eq!(call(&node, Caller::Member(AWAY), &receive("q", "other")).unwrap()["data"], 7);
+    // This node's user is bounded as before: the one that was silent longest is forgotten.
+    join(Caller::Local, "own-4").unwrap();
+    assert_eq!(known(), 4);
+}
+
+#[test]
+fn receivers_of_a_node_that_wait_are_never_pushed_out() {
+    let node = node_with_queue();
+    let waits = ["P1", "P2"].map(|name| begin(&node, Caller::Member(FAR), &receive("q", name)));
+    let error = call(&node, Caller::Member(FAR), &receive("q", "P3")).unwrap_err();
+    assert_eq!(error.code, ProviderError::LIMIT_REACHED);
+    for words in [FAR, "the queue q", "at most 2 of its receivers", "LEAVE_QUEUE", "peer_share in [plugins.ipc]"] {
+        assert!(error.message.contains(words), "{words}: {error}");
+    }
+    call(&node, Caller::Local, &send_within(0.0)).unwrap();
+    let [first, second] = waits;
+    first.wait().unwrap();
+    let third = begin(&node, Caller::Member(FAR), &receive("q", "P3"));
+    assert!(second.try_answer().is_none() && third.try_answer().is_none());
+}

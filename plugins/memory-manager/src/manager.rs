@@ -9,6 +9,7 @@ use crate::heap::{Algorithm, GRANULE_BYTES, Heap, Slot};
 use potluck_sdk::message::memory_manager::{Allocation, Fragmentation, MapLine, MemoryManagerStatus, MemoryMapped};
 use potluck_sdk::message::process::ProcessEnded;
 use potluck_sdk::message::resources::{Holder, ResourceState, Waiter};
+use potluck_sdk::shares::{self, PEER_SHARE_DEFAULT};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -17,9 +18,6 @@ const STATUS_PROCESSES_MAX: usize = 100;
 /// Processes that MEMORY_RESOURCES lists while nobody waits: then they cannot be part of a deadlock by memory, and are
 /// told only for what they have.
 const IDLE_HOLDERS_MAX: usize = 1000;
-/// One other node may have a quarter of the processes, blocks and waits that there may be, so that it cannot shut out all
-/// others.
-const PEER_SHARE: usize = 4;
 /// Requests of one process that wait: a task has no more calls open at a time.
 const PROCESS_WAITS_MAX: usize = 64;
 
@@ -118,8 +116,9 @@ fn peer_of(pid: &str) -> Option<&str> {
     pid.rsplit_once('@').map(|(_, peer)| peer)
 }
 
+/// What one other node may have of the processes, blocks and waits.
 fn share(limit: usize) -> usize {
-    (limit / PEER_SHARE).max(1)
+    shares::share(PEER_SHARE_DEFAULT, limit)
 }
 
 impl Manager {

@@ -2,6 +2,7 @@
 
 use crate::store::Limits;
 use potluck_sdk::message::FRAME_BYTES_MAX;
+use potluck_sdk::shares::{PEER_SHARE_DEFAULT, check_peer_share};
 use potluck_sdk::{Config, ProviderError};
 use serde::Deserialize;
 
@@ -25,6 +26,8 @@ pub(crate) struct MemoryConfig {
     value_bytes_max: usize,
     /// Most requests that wait for a change of an entry.
     watchers_max: usize,
+    /// The part of those that one other node may have with its tasks.
+    peer_share: f64,
 }
 
 impl Default for MemoryConfig {
@@ -37,6 +40,7 @@ impl Default for MemoryConfig {
             value_bytes_max: 8 << 20,
             // About 50 MB, were there as many.
             watchers_max: 100_000,
+            peer_share: PEER_SHARE_DEFAULT,
         }
     }
 }
@@ -44,6 +48,7 @@ impl Default for MemoryConfig {
 impl MemoryConfig {
     pub(crate) fn read(config: Config<'_>) -> Result<MemoryConfig, ProviderError> {
         let config: MemoryConfig = config.parse()?;
+        check_peer_share(config.peer_share)?;
         let ranges = [
             ("entries_max", config.entries_max, usize::MAX),
             ("bytes_max", config.bytes_max, usize::MAX),
@@ -66,6 +71,10 @@ impl MemoryConfig {
 
     pub(crate) fn watchers_max(&self) -> usize {
         self.watchers_max
+    }
+
+    pub(crate) fn peer_share(&self) -> f64 {
+        self.peer_share
     }
 
     pub(crate) fn limits(&self) -> Limits {

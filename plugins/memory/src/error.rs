@@ -17,6 +17,10 @@ pub(crate) enum MemoryError {
     #[error("{0} requests wait for changes, the limit; try again later, or raise watchers_max in [plugins.memory]")]
     WatchersFull(usize),
     #[error(
+        "the share of the node {peer} is full, at most {share} of its requests wait for changes; try again when one has been answered, or ask for a larger peer_share in [plugins.memory]"
+    )]
+    WatcherShareFull { peer: String, share: usize },
+    #[error(
         "the entry has changed, but so many wait for its {0} bytes that it was not sent to all; read it with GET_MEM"
     )]
     TooManyBytes(usize),
@@ -45,7 +49,7 @@ impl From<MemoryError> for ProviderError {
             KeyRequired(_) | KeyType(_) | KeyUnicode | TimeToLive(_) | Timeout(_) => ProviderError::INVALID_MESSAGE,
             VersionMismatch { .. } => "version_mismatch",
             Stopping => ProviderError::NODE_STOPPING,
-            WatchersFull(_) | TooManyBytes(_) => ProviderError::LIMIT_REACHED,
+            WatchersFull(_) | WatcherShareFull { .. } | TooManyBytes(_) => ProviderError::LIMIT_REACHED,
             KeyTooLong { .. } | ValueTooLarge { .. } | EntriesFull(_) | BytesFull { .. } => {
                 ProviderError::LIMIT_REACHED
             }

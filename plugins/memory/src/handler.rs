@@ -23,6 +23,7 @@ const RESPONSE_BYTES: usize = 128;
 /// What the provider is made of.
 pub(crate) struct Room {
     pub(crate) host: Host,
+    pub(crate) own_id: String,
     pub(crate) store: Box<dyn Store>,
     pub(crate) watchers: Watchers,
     pub(crate) quota: Quota,

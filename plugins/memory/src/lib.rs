@@ -54,8 +54,9 @@ impl Memory {
         let clock = Box::new(now.clone());
         let room = Room {
             host,
+            own_id: host.node().peer_id.to_string(),
             store: Box::new(ShardedStore::new(config.limits(), Box::new(now))),
-            watchers: Watchers::new(config.watchers_max()),
+            watchers: Watchers::new(config.watchers_max(), config.peer_share()),
             quota: Quota::new(host),
             clock,
         };

@@ -1,8 +1,10 @@
 //! Those who wait until an entry changes. While nobody does, a write looks at one number, and that is all.
 
+use crate::error::MemoryError;
 use crate::store::Store;
 use parking_lot::Mutex;
 use potluck_sdk::message::RawValue;
+use potluck_sdk::shares::{Owner, Place, Shares};
 use potluck_sdk::{Alarm, Host, PendingReply};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -25,6 +27,8 @@ pub(crate) struct Watcher {
     pub(crate) deadline: Option<Instant>,
     /// Whether its caller has gone away.
     pub(crate) gone: Arc<AtomicBool>,
+    /// What it counts for at the node that asks.
+    pub(crate) _place: Option<Place<1>>,
 }
 
 struct Waiting {
@@ -50,13 +54,27 @@ struct Table {
 pub(crate) struct Watchers {
     count: AtomicUsize,
     count_max: usize,
+    /// What other nodes have of those.
+    shares: Shares<1>,
     table: Mutex<Table>,
     alarm: Alarm,
 }
 
 impl Watchers {
-    pub(crate) fn new(count_max: usize) -> Watchers {
-        Watchers { count: AtomicUsize::new(0), count_max, table: Mutex::default(), alarm: Alarm::default() }
+    pub(crate) fn new(count_max: usize, peer_share: f64) -> Watchers {
+        Watchers {
+            count: AtomicUsize::new(0),
+            count_max,
+            shares: Shares::new(peer_share),
+            table: Mutex::default(),
+            alarm: Alarm::default(),
+        }
+    }
+
+    /// What a watcher of another node counts for.
+    pub(crate) fn place(&self, owner: Owner<'_>) -> Result<Option<Place<1>>, MemoryError> {
+        let taken = self.shares.take(owner, 0, self.count_max, 1);
+        taken.map_err(|full| MemoryError::WatcherShareFull { peer: full.peer, share: full.share })
     }
 
     /// Whether there are any. A writer asks after its write: who began to watch before that write is counted by then, since

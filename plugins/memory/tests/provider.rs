@@ -330,6 +330,31 @@ fn watchers_are_bounded_and_go_with_their_callers() {
 }
 
 #[test]
+fn a_peer_has_a_share_of_the_watchers() {
+    let node = node_with(json!({"watchers_max": 4, "peer_share": 0.5}));
+    let begin =
+        |caller| node.message(json!({"type": "WATCH_MEM", "key": "k", "after_version": 0})).caller(caller).begin();
+    let theirs = [begin(Caller::Member(FAR)), begin(Caller::Task(FAR))];
+    let error = begin(Caller::Member(FAR)).wait().unwrap_err();
+    assert_eq!(error.code, ProviderError::LIMIT_REACHED);
+    assert!(error.message.contains(FAR) && error.message.contains("peer_share in [plugins.memory]"), "{error}");
+    let own = [begin(Caller::Local), begin(Caller::Local)];
+    let full = begin(Caller::Local).wait().unwrap_err();
+    assert!(full.message.contains("watchers_max"), "this node's user is bounded by the total: {full}");
+    let [called_off, left] = theirs;
+    called_off.cancel();
+    let again = begin(Caller::Member(FAR));
+    assert!(again.try_answer().is_none(), "the place of one that goes away is free");
+    set(&node, "k", json!(1));
+    for wait in own.into_iter().chain([left, again]) {
+        assert_eq!(wait.wait().unwrap()["value"], 1);
+    }
+    // Those who were answered have no place any more.
+    let next = |caller| node.message(json!({"type": "WATCH_MEM", "key": "k"})).caller(caller).begin();
+    assert!([next(Caller::Member(FAR)), next(Caller::Member(FAR))].iter().all(|wait| wait.try_answer().is_none()));
+}
+
+#[test]
 fn a_change_is_never_missed_while_many_write_and_watch() {
     let node = node();
     std::thread::scope(|scope| {

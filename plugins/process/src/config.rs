@@ -1,5 +1,6 @@
 //! The table `[plugins.process]` of plugins.toml.
 
+use potluck_sdk::shares::{PEER_SHARE_DEFAULT, check_peer_share};
 use potluck_sdk::{Config, ProviderError};
 use serde::Deserialize;
 
@@ -7,7 +8,7 @@ use serde::Deserialize;
 #[derive(Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ProcessConfig {
-    /// Most processes that have not ended.
+    /// Most processes that have not ended; a quarter of that is kept for tasks.
     pub(crate) entries_max: usize,
     /// Most entries without a task of one peer, of those.
     pub(crate) entries_per_peer_max: usize,
@@ -21,6 +22,8 @@ pub(crate) struct ProcessConfig {
     pub(crate) groups_per_peer_max: usize,
     /// Most callers that wait for the end of a process.
     pub(crate) waits_max: usize,
+    /// The part of those that one other node may have with its tasks.
+    pub(crate) peer_share: f64,
 }
 
 impl Default for ProcessConfig {
@@ -34,13 +37,20 @@ impl Default for ProcessConfig {
             groups_max: 10_000,
             groups_per_peer_max: 2_500,
             waits_max: 100_000,
+            peer_share: PEER_SHARE_DEFAULT,
         }
     }
 }
 
 impl ProcessConfig {
+    /// Most entries without a task: the rest is for tasks, which are to be in the table whatever else somebody puts there.
+    pub(crate) fn taskless_max(&self) -> usize {
+        self.entries_max - self.entries_max / 4
+    }
+
     pub(crate) fn read(config: Config<'_>) -> Result<ProcessConfig, ProviderError> {
         let config: ProcessConfig = config.parse()?;
+        check_peer_share(config.peer_share)?;
         let keys = [
             ("entries_max", config.entries_max),
             ("entries_per_peer_max", config.entries_per_peer_max),

@@ -60,6 +60,10 @@ pub(crate) enum ProcessError {
     )]
     TableFull(usize),
     #[error(
+        "the process table holds {0} entries without a task, its limit; end some, or raise entries_max in [plugins.process]"
+    )]
+    TasklessFull(usize),
+    #[error(
         "you have {0} processes here that have not ended, your limit; end some, or ask for a larger entries_per_peer_max in [plugins.process]"
     )]
     ShareFull(usize),
@@ -71,6 +75,10 @@ pub(crate) enum ProcessError {
     GroupShareFull { peer: String, share: usize },
     #[error("{0} callers wait for processes, the limit; try again, or raise waits_max in [plugins.process]")]
     WaitsFull(usize),
+    #[error(
+        "the share of the node {peer} is full, at most {share} of its callers wait for processes; try again when one has been answered, or ask for a larger peer_share in [plugins.process]"
+    )]
+    WaitShareFull { peer: String, share: usize },
     #[error("a task begins others with TASK_SPAWN (in Python: potluck.spawn)")]
     TaskForbidden,
     #[error("task must be the body of a CPU_TASK, a JSON object")]
@@ -108,9 +116,14 @@ impl From<ProcessError> for ProviderError {
             ParentEnds(_) | Ended(_) => "process_ended",
             Transition { .. } | HasTask(_) | NotPaused(_) | InTable(_) => INVALID_STATE,
             StillThere(_) => TIMEOUT,
-            TooDeep(_) | TableFull(_) | ShareFull(_) | GroupsFull(_) | GroupShareFull { .. } | WaitsFull(_) => {
-                ProviderError::LIMIT_REACHED
-            }
+            TooDeep(_)
+            | TableFull(_)
+            | TasklessFull(_)
+            | ShareFull(_)
+            | GroupsFull(_)
+            | GroupShareFull { .. }
+            | WaitsFull(_)
+            | WaitShareFull { .. } => ProviderError::LIMIT_REACHED,
         };
         ProviderError::new(code, error.to_string())
     }

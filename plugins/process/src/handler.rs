@@ -44,7 +44,7 @@ pub(crate) fn answer(processes: &Arc<Processes>, request: Request<'_>, reply: Re
         "CREATE_PROCESS" => create::create(processes, &actor, request, reply),
         "TERMINATE_PROCESS" => terminate(processes, actor, request, reply),
         "SIGNAL_PROCESS" => signal(processes, actor, request, reply),
-        "PROCESS_TREE" => reply.result(tree(processes, &actor, request)),
+        "PROCESS_TREE" => tree(processes, &actor, request, reply),
         "PROCESS_INFO" => info(processes, &actor, request, reply),
         "LIST_PROCESSES" => list(processes, &actor, request, reply),
         "WAIT_PROCESS" => wait(processes, &actor, request, reply),
@@ -120,13 +120,30 @@ fn signal(processes: &Arc<Processes>, actor: Actor, request: Request<'_>, reply:
     );
 }
 
-fn tree(processes: &Arc<Processes>, actor: &Actor, request: Request<'_>) -> Result<ProcessTreeReply, ProviderError> {
-    let message: ProcessTree<'_> = request.parse()?;
-    let tree = processes.look(|table| match &message.root_pid {
-        None => Some(Tree::Whole(table.forest(actor))),
-        Some(root) => pid_of(root).filter(|root| actor.may_act(table, *root)).and_then(|root| table.tree(root)),
+fn tree(processes: &Arc<Processes>, actor: &Actor, request: Request<'_>, reply: Reply<'_>) {
+    let message: ProcessTree<'_> = match request.parse() {
+        Ok(message) => message,
+        Err(error) => return reply.error(&error),
+    };
+    let (tree, have_task) = processes.look(|table| {
+        let mut tree = match &message.root_pid {
+            None => Some(Tree::Whole(table.forest(actor))),
+            Some(root) => pid_of(root).filter(|root| actor.may_act(table, *root)).and_then(|root| table.tree(root)),
+        };
+        let have_task = match &mut tree {
+            Some(tree) if message.usage => table.enter_exits(tree, USAGE_PIDS_MAX),
+            _ => Vec::new(),
+        };
+        (tree, have_task)
     });
-    Ok(ProcessTreeReply { status: STATUS_OK.to_owned(), tree })
+    let body = ProcessTreeReply { status: STATUS_OK.to_owned(), tree };
+    usage::send_with(
+        processes,
+        body,
+        have_task,
+        |body, used| body.tree.iter_mut().for_each(|it| used.enter(it)),
+        reply,
+    );
 }
 
 fn info(processes: &Arc<Processes>, actor: &Actor, request: Request<'_>, reply: Reply<'_>) {

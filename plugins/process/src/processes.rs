@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use potluck_sdk::message::cpu::SignalTask;
 use potluck_sdk::message::process::{CHANGED_TOPIC, ENDED_TOPIC, ProcessEnded, ProcessExit, ProcessWaited, Signal};
 use potluck_sdk::message::{STATUS_OK, to_json};
+use potluck_sdk::shares::Shares;
 use potluck_sdk::{Host, Level, PeerId, PendingReply, ProviderError};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -37,6 +38,8 @@ pub(crate) struct State {
     pub(crate) table: Table,
     watchers: HashMap<Pid, Vec<(u64, Watcher)>>,
     waits: usize,
+    /// What other nodes have of those.
+    wait_shares: Shares<1>,
     next_watcher: u64,
     is_news_due: bool,
 }
@@ -47,6 +50,7 @@ impl Processes {
             table: Table::new(config.clone()),
             watchers: HashMap::new(),
             waits: 0,
+            wait_shares: Shares::new(config.peer_share),
             next_watcher: 0,
             is_news_due: false,
         };
@@ -70,7 +74,7 @@ impl Processes {
                 let watchers = state.watchers.remove(&pid).unwrap_or_default();
                 let mut has_waited = false;
                 for (_, watcher) in watchers {
-                    if matches!(watcher, Watcher::Wait(_)) {
+                    if matches!(watcher, Watcher::Wait { .. }) {
                         state.waits -= 1;
                         has_waited = true;
                     }
@@ -94,7 +98,7 @@ impl Processes {
         }
         for (pid, exit, watcher) in told {
             match watcher {
-                Watcher::Wait(reply) => reply.send(&waited(pid, exit)),
+                Watcher::Wait { reply, .. } => reply.send(&waited(pid, exit)),
                 Watcher::Stop(stop) => stop.one_has_ended(),
             }
         }
@@ -260,8 +264,10 @@ impl Processes {
             if state.waits >= waits_max {
                 return Err(ProcessError::WaitsFull(waits_max));
             }
+            let place = state.wait_shares.take(actor.peer(), 0, waits_max, 1);
+            let place = place.map_err(|full| ProcessError::WaitShareFull { peer: full.peer, share: full.share })?;
             if let Some(reply) = reply.take() {
-                state.watch_as(pid, id, Watcher::Wait(reply));
+                state.watch_as(pid, id, Watcher::Wait { reply, _place: place });
             }
             Ok(None)
         });
@@ -280,7 +286,7 @@ impl Processes {
             self.host.run_after_if(timeout, still_waits, move || {
                 let Some(this) = this.upgrade() else { return };
                 let watcher = this.state.lock().unwatch(pid, id);
-                if let Some(Watcher::Wait(reply)) = watcher {
+                if let Some(Watcher::Wait { reply, .. }) = watcher {
                     reply.error(&ProcessError::StillThere(name(pid)).into());
                 }
             });
@@ -307,7 +313,7 @@ impl State {
     }
 
     fn watch_as(&mut self, pid: Pid, id: u64, watcher: Watcher) {
-        if matches!(watcher, Watcher::Wait(_)) {
+        if matches!(watcher, Watcher::Wait { .. }) {
             self.waits += 1;
         }
         self.watchers.entry(pid).or_default().push((id, watcher));
@@ -330,7 +336,7 @@ impl State {
         if let Some(entry) = self.table.get_mut(pid) {
             entry.watchers -= 1;
         }
-        if matches!(watcher, Watcher::Wait(_)) {
+        if matches!(watcher, Watcher::Wait { .. }) {
             self.waits -= 1;
         }
         Some(watcher)

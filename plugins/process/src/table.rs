@@ -129,6 +129,10 @@ impl Table {
         if !new.has_task && !has_share {
             return Err(ProcessError::ShareFull(share));
         }
+        let taskless_max = self.limits.taskless_max();
+        if !new.has_task && self.taskless.values().sum::<usize>() >= taskless_max {
+            return Err(ProcessError::TasklessFull(taskless_max));
+        }
         let pid = self.next;
         let group = match new.group {
             Some(group) => Some(self.groups.join(group, pid, new.requested_by, &self.limits)?),
@@ -197,6 +201,7 @@ impl Table {
             entry.doomed.get_or_insert(signal);
         }
         let (doomed, children, group) = (entry.doomed, std::mem::take(&mut entry.children), entry.group.take());
+        let had_task = entry.task.is_some();
         let becomes_zombie = entry.parent.is_some();
         if entry.watchers > 0 {
             effects.watched.push((pid, exit.clone()));
@@ -228,7 +233,7 @@ impl Table {
             self.set_state(pid, ProcessState::Terminated, now);
             self.remember(pid);
         }
-        let mut orphans = Vec::new();
+        let (mut orphans, mut left) = (Vec::new(), Vec::new());
         for child in children {
             let Some(entry) = self.entries.get_mut(&child) else { continue };
             if entry.state == ProcessState::Zombie {
@@ -237,7 +242,14 @@ impl Table {
                 continue;
             }
             entry.parent = None;
+            // The task alone knew when one of these would be over.
+            if had_task && entry.task.is_none() && entry.doomed.is_none() {
+                left.push(child);
+            }
             orphans.push(child);
+        }
+        if doomed.is_none() && !left.is_empty() {
+            self.terminate(&left, Signal::Terminate, now, effects);
         }
         if let Some(signal) = doomed {
             orphans.retain(|child| self.entries.get(child).is_some_and(|entry| entry.doomed.is_none()));

@@ -2,12 +2,13 @@
 
 use crate::error::ProcessError;
 use parking_lot::Mutex;
+use potluck_sdk::shares::Place;
 use potluck_sdk::{PendingReply, ProviderError};
 
 /// Who wants to know that a process has ended.
 pub(crate) enum Watcher {
-    /// WAIT_PROCESS.
-    Wait(PendingReply),
+    /// WAIT_PROCESS, and what it counts for at the node that asks.
+    Wait { reply: PendingReply, _place: Option<Place<1>> },
     /// One that has told several processes to end.
     Stop(std::sync::Arc<Stop>),
 }

@@ -224,7 +224,7 @@ fn ending_a_parent_ends_running_tasks_and_is_answered_when_they_are_gone() {
     let call = terminate(&node, "P1");
     assert!(call.try_answer().is_none(), "the tasks have not ended");
     let told: Vec<String> = signals(&node).into_iter().map(|(pid, _)| pid).collect();
-    assert_eq!(told, ["P3", "P2", "P1"]);
+    assert_eq!(told, ["P1", "P2", "P3"], "parents first: one that waits for a child must not go on");
     assert_eq!(announced(&node), [entry]);
     ended(&node, "P3", 143);
     ended(&node, "P2", 143);
@@ -257,7 +257,10 @@ fn when_a_parent_ends_by_itself_its_children_go_on_as_roots() {
     reserve(&node, 10);
     task(&node, "P1", "");
     task(&node, "P2", "P1");
+    // Nobody would be left to end this one.
+    let entry = create(&node, json!({"parent_pid": "P1"}));
     ended(&node, "P1", 0);
+    assert_eq!(info(&node, &entry)["exit"]["exit_code"], 143);
     task(&node, "P3", "P1");
     for pid in ["P2", "P3"] {
         let facts = info(&node, pid);

@@ -65,6 +65,28 @@ fn a_list_has_what_tasks_use_that_run_when_it_is_asked_for() {
 }
 
 #[test]
+fn a_tree_has_it_as_well_and_how_the_others_ended() {
+    let node = node();
+    cpu_measures(&node);
+    let plain = node.call(json!({"type": "PROCESS_TREE"})).unwrap();
+    for root in plain["tree"]["roots"].as_array().unwrap() {
+        assert!(root.get("usage").is_none() && root.get("exit").is_none(), "{root}");
+    }
+    assert!(asked(&node).is_empty());
+    let tree = node.call(json!({"type": "PROCESS_TREE", "usage": true})).unwrap();
+    let roots = tree["tree"]["roots"].as_array().unwrap().iter();
+    let seen = roots.map(|root| (root["pid"].as_str().unwrap(), root["usage"]["memory_bytes"].as_u64()));
+    assert_eq!(seen.collect::<Vec<_>>(), [("P1", Some(4096)), ("P2", None), ("P4", None)]);
+    let ended = node.call(json!({"type": "PROCESS_TREE", "root_pid": "P3", "usage": true})).unwrap();
+    assert_eq!(ended["tree"]["exit"]["cpu_seconds"], 9.0);
+    let one = node.call(json!({"type": "PROCESS_TREE", "root_pid": "P1", "usage": true})).unwrap();
+    assert_eq!(one["tree"]["usage"], json!({"cpu_seconds": 1.5, "memory_bytes": 4096, "context_switches": 2}));
+    assert_eq!(asked(&node), [json!(["P1", "P2"]), json!(["P1"])]);
+    let none = node.call(json!({"type": "PROCESS_TREE", "root_pid": "P99", "usage": true})).unwrap();
+    assert!(none["tree"].is_null());
+}
+
+#[test]
 fn a_peer_learns_only_what_its_own_tasks_use() {
     let node = node();
     cpu_measures(&node);

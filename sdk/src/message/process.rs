@@ -212,6 +212,9 @@ pub struct ProcessTree<'a> {
     /// Only this process and what descends from it.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub root_pid: Option<Cow<'a, str>>,
+    /// Whether to say what they have used, and how those that have ended did.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub usage: bool,
 }
 
 /// Reply to PROCESS_TREE.
@@ -263,6 +266,15 @@ pub struct TreeNode {
     /// Where its task runs, when elsewhere.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub executed_by: String,
+    /// What its task has used so far. Missing when it has not begun, has ended, or runs on another node, in a tree that was
+    /// not asked for it, and behind the first [`USAGE_PIDS_MAX`] tasks of a tree.
+    ///
+    /// [`USAGE_PIDS_MAX`]: super::cpu::USAGE_PIDS_MAX
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<ProcessUsage>,
+    /// How it ended; missing while it has not, and in a tree that was not asked for usage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<Box<ProcessExit>>,
     /// Those whose parent it is.
     pub children: Vec<TreeNode>,
     /// How many children are left out here, since the reply is large or deep enough: ask for them with `root_pid`.

@@ -48,7 +48,7 @@ pub(super) async fn ps(node: &Node, args: PsArgs) -> anyhow::Result<ExitCode> {
 /// The text to print.
 async fn show(node: &Node, args: &PsArgs) -> anyhow::Result<(String, ExitCode)> {
     if let (Some(pid), true) = (&args.pid, node.json()) {
-        let reply = node.ask(&ProcessTree { root_pid: Some(pid.into()) }).await?;
+        let reply = node.ask(&ProcessTree { root_pid: Some(pid.into()), usage: true }).await?;
         return Ok((format!("{}\n", output::one_line(&reply.json)), ExitCode::SUCCESS));
     }
     let mut request = ListProcesses {

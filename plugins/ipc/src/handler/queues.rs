@@ -59,7 +59,10 @@ pub(super) fn send(room: &Arc<Room>, request: Request<'_>, reply: Reply<'_>) {
     room.send(outbox);
     match tried {
         Ok(Some(number)) => reply.send_json(sent(&letter.queue, number)),
-        Ok(None) if letter.timeout.is_zero() => reply.error(&IpcError::QueueFull.into()),
+        Ok(None) if letter.timeout.is_zero() => {
+            let why = room.queues.lock().why_full(&letter.queue, &letter.message, owner);
+            reply.error(&why.into());
+        }
         Ok(None) => room.wait_for_room(&letter.queue, &letter.message, owner, letter.timeout, reply),
         Err(error) => reply.error(&error.into()),
     }

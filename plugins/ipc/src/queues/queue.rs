@@ -3,8 +3,10 @@
 //! Messages are found without a look at those of others. A receiver's next is the oldest of three: the first that was
 //! sent to it alone, the first that is for anybody, and the first to everybody behind the last of those that it got.
 
+use super::idle::Idle;
+use super::lanes::{Lanes, Most, Seat};
 use super::{Message, Receiver};
-use crate::shares::Place;
+use crate::shares::{Owner, Place};
 use crate::waiting::{Answer, Outbox, Ticket, Waiter};
 use potluck_sdk::message::ipc::QueueInfo;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -28,6 +30,43 @@ pub(super) struct Sending<R> {
     pub(super) deadline: Option<Instant>,
     /// What the message counts for.
     pub(super) place: Option<Place>,
+    /// The other node that it counts for in this queue.
+    pub(super) peer: Option<Arc<str>>,
+    stands: Stands,
+}
+
+/// Where a sender waits.
+enum Stands {
+    InLine(Seat),
+    /// Until there is less of its node in the queue.
+    BesideIt,
+}
+
+impl<R> Sending<R> {
+    pub(super) fn new(
+        message: Arc<Message>,
+        waiter: R,
+        deadline: Option<Instant>,
+        place: Option<Place>,
+        peer: Option<Arc<str>>,
+    ) -> Sending<R> {
+        Sending { message, waiter, deadline, place, peer, stands: Stands::BesideIt }
+    }
+}
+
+/// A wait that has ended with nothing.
+pub(super) enum GivenUp<R> {
+    ToReceive(R),
+    /// With the other node whose share of the queue was full, if it was that.
+    ToSend(R, Option<Arc<str>>),
+}
+
+impl<R> GivenUp<R> {
+    pub(super) fn waiter(self) -> R {
+        match self {
+            GivenUp::ToReceive(waiter) | GivenUp::ToSend(waiter, _) => waiter,
+        }
+    }
 }
 
 /// Someone who gets what is sent to everybody.
@@ -38,6 +77,8 @@ struct Known {
     asked: u64,
     /// Its waits for a message.
     waits: BTreeSet<Ticket>,
+    /// The other node that it counts for in this queue.
+    peer: Option<Arc<str>>,
     _place: Option<Place>,
 }
 
@@ -47,7 +88,17 @@ struct Stored {
     left: usize,
     /// Whether one has.
     was_given: bool,
+    seat: Seat,
     _place: Option<Place>,
+}
+
+/// Why nobody gives way to a newcomer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Crowded {
+    /// Its node has its share of the receivers, and all of them wait.
+    OfPeer,
+    /// There are as many as may be, and none that does not wait is of its node.
+    OfAll,
 }
 
 /// What an operation has changed beyond the queue itself.
@@ -75,7 +126,7 @@ impl<R> Default for Effects<R> {
     }
 }
 
-/// Nobody waits to receive while there is a message for it, and nobody waits to send while there is room.
+/// Nobody waits to receive while there is a message for it, and nobody waits to send while there is room for it.
 pub(super) struct Queue<R> {
     id: Arc<str>,
     pub(super) messages_max: u64,
@@ -92,18 +143,31 @@ pub(super) struct Queue<R> {
     /// For one alone.
     letters: HashMap<Arc<str>, VecDeque<Number>>,
     known: HashMap<Arc<str>, Known>,
-    /// Those of `known` who wait for nothing, the one that has asked least recently first.
-    idle: BTreeSet<(u64, Arc<str>)>,
+    /// How many of `known` count for each other node.
+    known_of: HashMap<Arc<str>, usize>,
+    /// Those of `known` who wait for nothing.
+    idle: Idle,
     receiving: BTreeMap<Ticket, Receiving<R>>,
     sending: BTreeMap<Ticket, Sending<R>>,
     /// Waits to send of each process.
     sending_of: BTreeSet<(Arc<str>, Ticket)>,
+    /// Whose turn it is of those.
+    lanes: Lanes,
+    /// The other node that has made it, which may fill it.
+    maker: Option<Arc<str>>,
     /// What it counts for at the node that has made it.
     _place: Option<Place>,
 }
 
 impl<R: Waiter> Queue<R> {
-    pub(super) fn new(id: Arc<str>, messages_max: u64, bytes_max: usize, place: Option<Place>) -> Queue<R> {
+    pub(super) fn new(
+        id: Arc<str>,
+        messages_max: u64,
+        bytes_max: usize,
+        part: f64,
+        maker: Owner<'_>,
+        place: Option<Place>,
+    ) -> Queue<R> {
         Queue {
             id,
             messages_max,
@@ -116,17 +180,47 @@ impl<R: Waiter> Queue<R> {
             everybody: BTreeSet::new(),
             letters: HashMap::new(),
             known: HashMap::new(),
-            idle: BTreeSet::new(),
+            known_of: HashMap::new(),
+            idle: Idle::default(),
             receiving: BTreeMap::new(),
             sending: BTreeMap::new(),
             sending_of: BTreeSet::new(),
+            lanes: Lanes::new(Most::new(part, messages_max, bytes_max)),
+            maker: maker.map(Arc::from),
             _place: place,
         }
     }
 
+    /// The other node for which something counts in this queue: not its maker, nor this node.
+    pub(super) fn peer<'a>(&self, owner: Owner<'a>) -> Owner<'a> {
+        owner.filter(|owner| self.maker.as_deref() != Some(*owner))
+    }
+
+    /// What a node may have of its messages.
+    pub(super) fn share(&self) -> u64 {
+        self.lanes.most().messages()
+    }
+
     /// Whether a message can be taken now: who waits goes first.
-    pub(super) fn has_room(&self, message: &Message) -> bool {
-        self.sending.is_empty() && self.fits(message)
+    pub(super) fn has_room(&self, message: &Message, peer: Option<&str>) -> bool {
+        self.lanes.is_free(peer, message) && self.fits(message)
+    }
+
+    /// Whether a message has to wait because its node has its share, or others of it wait for that.
+    pub(super) fn is_held(&self, message: &Message, peer: &str) -> bool {
+        !self.lanes.may_join(Some(peer), message)
+    }
+
+    /// Takes a message of a node for which there is room.
+    pub(super) fn take_in(
+        &mut self,
+        message: &Arc<Message>,
+        peer: Option<&Arc<str>>,
+        place: Option<Place>,
+        effects: &mut Effects<R>,
+    ) -> Number {
+        let seat = self.lanes.take(peer, message);
+        self.accept(message, seat, place, effects)
     }
 
     fn fits(&self, message: &Message) -> bool {
@@ -135,7 +229,7 @@ impl<R: Waiter> Queue<R> {
     }
 
     /// Takes a message, for which there is room; returns its number. Who waits for it gets it at once.
-    pub(super) fn accept(&mut self, message: &Arc<Message>, place: Option<Place>, effects: &mut Effects<R>) -> Number {
+    fn accept(&mut self, message: &Arc<Message>, seat: Seat, place: Option<Place>, effects: &mut Effects<R>) -> Number {
         self.sent += 1;
         let number = self.sent;
         let mut was_given = false;
@@ -177,8 +271,10 @@ impl<R: Waiter> Queue<R> {
         };
         if left > 0 {
             self.bytes += message.bytes();
-            self.messages.insert(number, Stored { message: Arc::clone(message), left, was_given, _place: place });
+            let stored = Stored { message: Arc::clone(message), left, was_given, seat, _place: place };
+            self.messages.insert(number, stored);
         } else {
+            self.lanes.give_back(seat, message);
             effects.bytes_freed += message.bytes();
         }
         number
@@ -229,44 +325,75 @@ impl<R: Waiter> Queue<R> {
             && known.waits.remove(&ticket)
             && known.waits.is_empty()
         {
-            self.idle.insert((known.asked, Arc::clone(process)));
+            self.idle.insert(known.peer.as_ref(), known.asked, process);
         }
     }
 
-    /// Makes a receiver known, or notes that it has asked; true when it is new. Where `known_max` are known, the one that
-    /// has not asked for the longest time is forgotten.
+    /// Notes that a receiver has asked, if it is known.
+    pub(super) fn asks(&mut self, process: &Arc<str>) -> bool {
+        let Some(known) = self.known.get_mut(process) else { return false };
+        self.questions += 1;
+        if known.waits.is_empty() {
+            self.idle.remove(known.peer.as_ref(), known.asked, process);
+            self.idle.insert(known.peer.as_ref(), self.questions, process);
+        }
+        known.asked = self.questions;
+        true
+    }
+
+    /// Who is to be forgotten so that a newcomer can be known, where `known_max` are at most and `share` of another node:
+    /// the one that has not asked for the longest time. A node's newcomer takes the place of one of its own alone.
+    pub(super) fn gives_way(
+        &self,
+        owner: Owner<'_>,
+        known_max: usize,
+        share: usize,
+    ) -> Result<Option<Arc<str>>, Crowded> {
+        let is_full = self.known.len() >= known_max;
+        let Some(peer) = self.peer(owner) else { return Ok(if is_full { self.idle.first() } else { None }) };
+        let has_share = self.known_of.get(peer).is_some_and(|count| *count >= share);
+        if !is_full && !has_share {
+            return Ok(None);
+        }
+        let own = self.known_of.get_key_value(peer).and_then(|(peer, _)| self.idle.first_of(peer));
+        own.map(Some).ok_or(if has_share { Crowded::OfPeer } else { Crowded::OfAll })
+    }
+
+    /// Makes a receiver known that is not yet, and forgets the one that gives way.
     pub(super) fn join(
         &mut self,
         process: &Arc<str>,
+        peer: Option<Arc<str>>,
         place: Option<Place>,
-        known_max: usize,
+        gives_way: Option<Arc<str>>,
         effects: &mut Effects<R>,
-    ) -> bool {
+    ) {
+        if let Some(gives_way) = gives_way {
+            self.leave(&gives_way, effects);
+            effects.perhaps_done.push(gives_way);
+        }
         self.questions += 1;
-        if let Some(known) = self.known.get_mut(process) {
-            if known.waits.is_empty() {
-                self.idle.remove(&(known.asked, Arc::clone(process)));
-                self.idle.insert((self.questions, Arc::clone(process)));
-            }
-            known.asked = self.questions;
-            return false;
+        self.idle.insert(peer.as_ref(), self.questions, process);
+        if let Some(peer) = &peer {
+            *self.known_of.entry(Arc::clone(peer)).or_default() += 1;
         }
-        while self.known.len() >= known_max {
-            let Some((_, longest_idle)) = self.idle.first().cloned() else { break };
-            self.leave(&longest_idle, effects);
-            effects.perhaps_done.push(longest_idle);
-        }
-        self.idle.insert((self.questions, Arc::clone(process)));
-        let known = Known { seen: self.sent, asked: self.questions, waits: BTreeSet::new(), _place: place };
+        let known = Known { seen: self.sent, asked: self.questions, waits: BTreeSet::new(), peer, _place: place };
         self.known.insert(Arc::clone(process), known);
         effects.involved.push(Arc::clone(process));
-        true
     }
 
     /// Forgets a receiver, and what was sent to everybody does not wait for it any more. Returns its waits, which are over.
     pub(super) fn leave(&mut self, process: &Arc<str>, effects: &mut Effects<R>) -> Option<Vec<Receiving<R>>> {
         let known = self.known.remove(process)?;
-        self.idle.remove(&(known.asked, Arc::clone(process)));
+        self.idle.remove(known.peer.as_ref(), known.asked, process);
+        if let Some(peer) = &known.peer
+            && let Some(count) = self.known_of.get_mut(peer)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.known_of.remove(peer);
+            }
+        }
         let missed: Vec<Number> = self.everybody.range(known.seen + 1..).copied().collect();
         let mut waits = Vec::new();
         for ticket in known.waits {
@@ -307,6 +434,7 @@ impl<R: Waiter> Queue<R> {
             self.everybody.remove(&number);
             self.bytes -= stored.message.bytes();
             effects.bytes_freed += stored.message.bytes();
+            self.lanes.give_back(stored.seat, &stored.message);
         }
     }
 
@@ -354,39 +482,56 @@ impl<R: Waiter> Queue<R> {
     /// Keeps a receiver that has joined and for whom there is nothing.
     pub(super) fn wait_to_receive(&mut self, ticket: Ticket, receiving: Receiving<R>) {
         if let Some(known) = self.known.get_mut(&receiving.process) {
-            self.idle.remove(&(known.asked, Arc::clone(&receiving.process)));
+            self.idle.remove(known.peer.as_ref(), known.asked, &receiving.process);
             known.waits.insert(ticket);
             self.receiving.insert(ticket, receiving);
         }
     }
 
     /// Keeps a sender for whose message there is no room.
-    pub(super) fn wait_to_send(&mut self, ticket: Ticket, sending: Sending<R>, effects: &mut Effects<R>) {
+    pub(super) fn wait_to_send(&mut self, ticket: Ticket, mut sending: Sending<R>, effects: &mut Effects<R>) {
         effects.involved.push(Arc::clone(&sending.message.sender));
         self.sending_of.insert((Arc::clone(&sending.message.sender), ticket));
+        if let Ok(seat) = self.lanes.wait(ticket, sending.peer.as_ref(), &sending.message) {
+            sending.stands = Stands::InLine(seat);
+        }
         self.sending.insert(ticket, sending);
     }
 
     /// Takes messages of those who wait to send, the first first, as far as there is room.
     fn admit(&mut self, effects: &mut Effects<R>) {
-        while let Some(first) = self.sending.first_entry() {
-            let (ticket, message) = (*first.key(), Arc::clone(&first.get().message));
-            if !self.fits(&message) {
-                return;
+        loop {
+            while let Some((ticket, seat)) =
+                self.lanes.let_in(|ticket| self.sending.get(&ticket).map(|sending| &*sending.message))
+            {
+                if let Some(sending) = self.sending.get_mut(&ticket) {
+                    sending.stands = Stands::InLine(seat);
+                }
             }
+            let first = self.lanes.first().and_then(|ticket| Some((ticket, &self.sending.get(&ticket)?.message)));
+            let Some((ticket, message)) = first.filter(|(_, message)| self.fits(message)) else { return };
+            let message = Arc::clone(message);
             let Some(sending) = self.remove_sender(ticket, effects) else { return };
+            let Stands::InLine(seat) = sending.stands else { return };
             if sending.waiter.claim() {
-                let number = self.accept(&message, sending.place, effects);
+                let number = self.accept(&message, seat, sending.place, effects);
                 effects.outbox.push(sending.waiter, Answer::Sent { queue: Arc::clone(&self.id), number });
             } else {
+                self.lanes.give_back(seat, &message);
                 effects.bytes_freed += message.bytes();
                 effects.outbox.push(sending.waiter, Answer::Gone);
             }
         }
     }
 
+    /// Its seat, if it has one, is still to be given back.
     fn remove_sender(&mut self, ticket: Ticket, effects: &mut Effects<R>) -> Option<Sending<R>> {
         let sending = self.sending.remove(&ticket)?;
+        match (&sending.stands, &sending.peer) {
+            (Stands::InLine(_), _) => self.lanes.leave_line(ticket),
+            (Stands::BesideIt, Some(peer)) => self.lanes.leave_held(ticket, peer),
+            (Stands::BesideIt, None) => {}
+        }
         let process = Arc::clone(&sending.message.sender);
         self.sending_of.remove(&(Arc::clone(&process), ticket));
         effects.perhaps_done.push(process);
@@ -394,18 +539,25 @@ impl<R: Waiter> Queue<R> {
         Some(sending)
     }
 
-    /// Ends a wait; with `Ok` one to receive, with `Err` one to send. Who waits behind it may go on.
-    pub(super) fn give_up(&mut self, ticket: Ticket, effects: &mut Effects<R>) -> Option<Result<R, R>> {
+    /// Ends a wait. Who waits behind it may go on.
+    pub(super) fn give_up(&mut self, ticket: Ticket, effects: &mut Effects<R>) -> Option<GivenUp<R>> {
         if let Some(receiving) = self.receiving.remove(&ticket) {
             self.waits_no_more(&receiving.process, ticket);
             effects.ended.push((ticket, receiving.deadline));
-            return Some(Ok(receiving.waiter));
+            return Some(GivenUp::ToReceive(receiving.waiter));
         }
         let sending = self.remove_sender(ticket, effects)?;
         effects.bytes_freed += sending.message.bytes();
+        let held = match sending.stands {
+            Stands::InLine(seat) => {
+                self.lanes.give_back(seat, &sending.message);
+                None
+            }
+            Stands::BesideIt => sending.peer,
+        };
         // The next one's message may be smaller.
         self.admit(effects);
-        Some(Err(sending.waiter))
+        Some(GivenUp::ToSend(sending.waiter, held))
     }
 
     /// A process has ended: its waits are over, and what was sent to it alone can never be received. Returns the waiters.
@@ -426,17 +578,7 @@ impl<R: Waiter> Queue<R> {
         let sends = self.sending_of.range((Arc::clone(process), 0)..=(Arc::clone(process), Ticket::MAX));
         let mut tickets: Vec<Ticket> = sends.map(|(_, ticket)| *ticket).collect();
         tickets.extend(self.known.get(process).into_iter().flat_map(|known| &known.waits));
-        tickets
-            .into_iter()
-            .filter_map(|ticket| self.give_up(ticket, effects))
-            .map(|ended| match ended {
-                Ok(waiter) | Err(waiter) => waiter,
-            })
-            .collect()
-    }
-
-    pub(super) fn knows(&self, process: &Arc<str>) -> bool {
-        self.known.contains_key(process)
+        tickets.into_iter().filter_map(|ticket| self.give_up(ticket, effects)).map(GivenUp::waiter).collect()
     }
 
     /// Whether there is still a reason to look here when the process ends.
@@ -460,10 +602,17 @@ impl<R: Waiter> Queue<R> {
         }
         effects.bytes_freed += std::mem::take(&mut self.bytes);
         self.messages.clear();
+        self.lanes.clear();
         effects.perhaps_done.extend(self.known.drain().map(|(process, _)| process));
         effects.perhaps_done.extend(self.letters.drain().map(|(process, _)| process));
         effects.perhaps_done.extend(std::mem::take(&mut self.sending_of).into_iter().map(|(process, _)| process));
         waiters
+    }
+
+    /// Other nodes of which it remembers something.
+    #[cfg(test)]
+    pub(super) fn peers(&self) -> usize {
+        self.lanes.peers() + self.known_of.len()
     }
 
     /// Messages that it holds.

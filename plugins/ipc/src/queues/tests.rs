@@ -8,6 +8,12 @@ use std::time::Duration;
 const QUEUE: &str = "q";
 const PROCESSES: [&str; 4] = ["P1", "P2", "P3@far", "P4@far"];
 const RECEIVERS_MAX: usize = 3;
+/// What the other node may have of the messages and of the receivers.
+const PART: f64 = 0.5;
+/// What it may have of the receivers.
+const RECEIVERS_SHARE: usize = 1;
+/// Word for who is refused because of that.
+const SHARE_FULL: &str = "limit_reached";
 
 /// Who a process counts for.
 fn owner(process: &str) -> Owner<'static> {
@@ -74,6 +80,22 @@ enum To {
 /// What somebody who waited was told: its ticket, and the number of a message or a word.
 type Told = (Ticket, String);
 
+/// One who waits to send.
+struct Waits {
+    ticket: Ticket,
+    sender: usize,
+    receiver: usize,
+    gives_up: u64,
+    /// Not because of its node's share.
+    in_line: bool,
+}
+
+impl Waits {
+    fn is_far(&self) -> bool {
+        owner(PROCESSES[self.sender]).is_some()
+    }
+}
+
 #[derive(Default)]
 struct Model {
     messages_max: usize,
@@ -84,8 +106,9 @@ struct Model {
     /// The one that has asked least recently first.
     known: Vec<&'static str>,
     receiving: Vec<(Ticket, &'static str, Option<u64>)>,
-    /// Ticket, sender, receiver, and when it gives up.
-    sending: Vec<(Ticket, usize, usize, u64)>,
+    sending: Vec<Waits>,
+    /// Whether the other node has made the queue, and may have all of it.
+    is_theirs: bool,
     told: Vec<Told>,
 }
 
@@ -141,24 +164,62 @@ impl Model {
         Some(number)
     }
 
+    /// Whether one more message of this sender may be in the queue or in line.
+    fn may_join(&self, sender: usize) -> bool {
+        let has_waiting = self.sending.iter().any(|waits| waits.is_far() && !waits.in_line);
+        owner(PROCESSES[sender]).is_none() || self.is_theirs || (!has_waiting && self.has_share_left())
+    }
+
+    fn has_share_left(&self) -> bool {
+        let there = self.messages.iter().filter(|(number, _)| self.far_bytes.contains_key(number)).count();
+        let in_line = self.sending.iter().filter(|waits| waits.is_far() && waits.in_line).count();
+        there + in_line < (self.messages_max / 2).max(1)
+    }
+
+    fn send(&mut self, ticket: Ticket, sender: usize, receiver: usize, gives_up: u64) {
+        let (may_join, is_full) = (self.may_join(sender), self.messages.len() >= self.messages_max);
+        if may_join && !is_full && !self.sending.iter().any(|waits| waits.in_line) {
+            let number = self.accept(sender, receiver);
+            self.told.push((ticket, format!("sent {number}")));
+        } else {
+            self.sending.push(Waits { ticket, sender, receiver, gives_up, in_line: may_join });
+        }
+    }
+
     fn admit(&mut self) {
-        while !self.sending.is_empty() && self.messages.len() < self.messages_max {
-            let (ticket, sender, receiver, _) = self.sending.remove(0);
+        loop {
+            while let Some(place) = self.sending.iter().position(|waits| !waits.in_line)
+                && self.has_share_left()
+            {
+                self.sending[place].in_line = true;
+            }
+            let first = self.sending.iter().position(|waits| waits.in_line);
+            let Some(place) = first.filter(|_| self.messages.len() < self.messages_max) else { return };
+            let Waits { ticket, sender, receiver, .. } = self.sending.remove(place);
             let number = self.accept(sender, receiver);
             self.told.push((ticket, format!("sent {number}")));
         }
     }
 
-    fn ask(&mut self, process: &'static str) {
+    /// False when it may not become known.
+    fn ask(&mut self, process: &'static str) -> bool {
         if self.known.contains(&process) {
             self.known.retain(|name| *name != process);
-        } else if self.known.len() >= RECEIVERS_MAX {
-            let idle = self.known.iter().find(|name| !self.receiving.iter().any(|(_, waiting, _)| waiting == *name));
-            if let Some(idle) = idle.copied() {
-                self.leave(idle, "no_message");
+        } else {
+            let is_bounded = owner(process).is_some() && !self.is_theirs;
+            let has_share = is_bounded && self.far_receivers() >= RECEIVERS_SHARE;
+            if has_share || self.known.len() >= RECEIVERS_MAX {
+                let waits = |name: &str| self.receiving.iter().any(|(_, waiting, _)| *waiting == name);
+                let may_go = |name: &str| !is_bounded || owner(name).is_some();
+                match self.known.iter().find(|name| !waits(name) && may_go(name)).copied() {
+                    Some(idle) => self.leave(idle, "no_message"),
+                    None if is_bounded => return false,
+                    None => {}
+                }
             }
         }
         self.known.push(process);
+        true
     }
 
     fn leave(&mut self, process: &'static str, word: &str) {
@@ -192,19 +253,20 @@ impl Model {
 
     fn end_sends(&mut self, process: &'static str, word: &str) {
         let told = &mut self.told;
-        self.sending.retain(|(ticket, sender, ..)| {
-            if PROCESSES[*sender] == process {
-                told.push((*ticket, word.to_owned()));
+        self.sending.retain(|waits| {
+            if PROCESSES[waits.sender] == process {
+                told.push((waits.ticket, word.to_owned()));
             }
-            PROCESSES[*sender] != process
+            PROCESSES[waits.sender] != process
         });
+        self.admit();
     }
 
     /// Receivers, those to whom something was sent alone, and senders that wait.
     fn involved(&self) -> BTreeSet<&'static str> {
         let letters =
             self.messages.iter().filter_map(|(_, to)| if let To::One(name) = to { Some(*name) } else { None });
-        let senders = self.sending.iter().map(|(_, sender, ..)| PROCESSES[*sender]);
+        let senders = self.sending.iter().map(|waits| PROCESSES[waits.sender]);
         self.known.iter().copied().chain(letters).chain(senders).collect()
     }
 
@@ -214,14 +276,14 @@ impl Model {
 
     fn far_waits(&self) -> usize {
         let receiving = self.receiving.iter().filter(|(_, process, _)| owner(process).is_some()).count();
-        receiving + self.sending.iter().filter(|(_, sender, ..)| owner(PROCESSES[*sender]).is_some()).count()
+        receiving + self.sending.iter().filter(|waits| waits.is_far()).count()
     }
 
     /// Of messages that are there and of those of senders that wait.
     fn far_bytes(&self) -> usize {
         let there: usize = self.messages.iter().filter_map(|(number, _)| self.far_bytes.get(number)).sum();
-        let waiting = self.sending.iter().filter(|(_, sender, ..)| owner(PROCESSES[*sender]).is_some());
-        there + waiting.map(|(_, sender, receiver, _)| message(*sender, *receiver).bytes()).sum::<usize>()
+        let waiting = self.sending.iter().filter(|waits| waits.is_far());
+        there + waiting.map(|waits| message(waits.sender, waits.receiver).bytes()).sum::<usize>()
     }
 
     fn end(&mut self, process: &'static str) {
@@ -250,6 +312,10 @@ fn ended(_: &str) -> ProviderError {
     ProviderError::new("ended", "it has ended")
 }
 
+fn refused(error: &IpcError) {
+    assert_eq!(ProviderError::from(error.clone()).code, SHARE_FULL);
+}
+
 fn message(sender: usize, receiver: usize) -> Arc<Message> {
     let receiver = match PROCESSES.get(receiver) {
         Some(process) => Receiver::Name(Arc::from(*process)),
@@ -260,12 +326,13 @@ fn message(sender: usize, receiver: usize) -> Arc<Message> {
     Arc::new(Message { sender: Arc::from(PROCESSES[sender]), receiver, message_type: "DATA".into(), data })
 }
 
-fn run(messages_max: usize, steps: Vec<Step>) {
+fn run(messages_max: usize, maker: Owner<'_>, steps: Vec<Step>) {
     let start = Instant::now();
     let at = |milliseconds| start + Duration::from_millis(milliseconds);
-    let mut table: Queues<Caller> = Queues::new(Limits { receivers_max: RECEIVERS_MAX, ..Limits::default() });
-    table.create(QUEUE, messages_max as u64, false, Some("far")).unwrap();
-    let mut model = Model { messages_max, ..Model::default() };
+    let mut table: Queues<Caller> =
+        Queues::new(Limits { receivers_max: RECEIVERS_MAX, peer_share: PART, ..Limits::default() });
+    table.create(QUEUE, messages_max as u64, false, maker).unwrap();
+    let mut model = Model { messages_max, is_theirs: maker.is_some(), ..Model::default() };
     let mut turns: Vec<Turn> = Vec::new();
     let mut now = 0;
     for step in steps {
@@ -278,24 +345,19 @@ fn run(messages_max: usize, steps: Vec<Step>) {
         };
         match step {
             Step::Send(sender, receiver, timeout) => {
-                if model.sending.is_empty() && model.messages.len() < messages_max {
-                    let number = model.accept(sender, receiver);
-                    model.told.push((ticket, format!("sent {number}")));
-                } else {
-                    model.sending.push((ticket, sender, receiver, now + timeout));
-                }
+                model.send(ticket, sender, receiver, now + timeout);
                 let wish = wish(&mut turns, Some(now + timeout));
                 table.send(QUEUE, &message(sender, receiver), owner(PROCESSES[sender]), wish, &mut outbox);
             }
             Step::Receive(receiver, timeout) => {
                 let (process, deadline) = (PROCESSES[receiver], timeout.map(|timeout| now + timeout));
-                model.ask(process);
-                match model.take_one(process) {
-                    Some(number) => {
-                        model.told.push((ticket, format!("message {number}")));
-                        model.admit();
-                    }
-                    None => model.receiving.push((ticket, process, deadline)),
+                if !model.ask(process) {
+                    model.told.push((ticket, SHARE_FULL.to_owned()));
+                } else if let Some(number) = model.take_one(process) {
+                    model.told.push((ticket, format!("message {number}")));
+                    model.admit();
+                } else {
+                    model.receiving.push((ticket, process, deadline));
                 }
                 let wish = wish(&mut turns, deadline);
                 table.receive(QUEUE, &Arc::from(process), owner(process), wish, &mut outbox);
@@ -304,20 +366,31 @@ fn run(messages_max: usize, steps: Vec<Step>) {
                 let process = PROCESSES[receiver];
                 let peeked = table.peek(QUEUE, Some(process)).unwrap().map(|(number, _)| number);
                 let was_known = model.known.contains(&process);
-                model.ask(process);
-                let number = model.take_one(process);
-                model.admit();
-                let taken = table.try_receive(QUEUE, &Arc::from(process), owner(process), &mut outbox).unwrap();
-                assert_eq!(taken.map(|(number, _)| number), number);
-                // A newcomer may have made room for itself, and got what another one left.
-                if was_known {
-                    assert_eq!(peeked, number);
+                let is_known = model.ask(process);
+                let taken = table.try_receive(QUEUE, &Arc::from(process), owner(process), &mut outbox);
+                if is_known {
+                    let number = model.take_one(process);
+                    model.admit();
+                    assert_eq!(taken.unwrap().map(|(number, _)| number), number);
+                    // A newcomer may have made room for itself, and got what another one left.
+                    if was_known {
+                        assert_eq!(peeked, number);
+                    }
+                } else {
+                    refused(&taken.unwrap_err());
                 }
             }
             Step::Join(receiver) => {
-                model.ask(PROCESSES[receiver]);
                 let process = PROCESSES[receiver];
-                table.join(QUEUE, &Arc::from(process), owner(process), &mut outbox).unwrap();
+                let was_known = model.known.contains(&process);
+                let is_known = model.ask(process);
+                match table.join(QUEUE, &Arc::from(process), owner(process), &mut outbox) {
+                    Ok(is_new) => assert_eq!((is_known, is_new), (true, !was_known)),
+                    Err(error) => {
+                        assert!(!is_known);
+                        refused(&error);
+                    }
+                }
             }
             Step::Leave(receiver) => {
                 model.leave(PROCESSES[receiver], "no_message");
@@ -326,7 +399,8 @@ fn run(messages_max: usize, steps: Vec<Step>) {
             Step::CallOff(index) if !turns.is_empty() => {
                 let ticket = index.index(turns.len()) as Ticket;
                 model.receiving.retain(|(waiting, ..)| *waiting != ticket);
-                model.sending.retain(|(waiting, ..)| *waiting != ticket);
+                model.sending.retain(|waits| waits.ticket != ticket);
+                model.admit();
                 turns[ticket as usize].leave();
                 table.call_off(QUEUE, ticket, &mut outbox);
             }
@@ -358,12 +432,17 @@ fn run(messages_max: usize, steps: Vec<Step>) {
                     }
                     !is_over
                 });
-                model.sending.retain(|(ticket, .., deadline)| {
-                    if *deadline <= now {
-                        told.push((*ticket, "queue_full".to_owned()));
-                    }
-                    *deadline > now
-                });
+                // One after the other: the next of its node may come into the line.
+                let due = |model: &Model| {
+                    let due = model.sending.iter().filter(|waits| waits.gives_up <= now);
+                    due.map(|waits| (waits.gives_up, waits.ticket)).min()
+                };
+                while let Some((_, ticket)) = due(&model) {
+                    let place = model.sending.iter().position(|waits| waits.ticket == ticket).unwrap();
+                    let in_line = model.sending.remove(place).in_line;
+                    model.told.push((ticket, if in_line { "queue_full" } else { SHARE_FULL }.to_owned()));
+                    model.admit();
+                }
                 table.expire(at(now), usize::MAX, &mut outbox);
             }
         }
@@ -374,16 +453,26 @@ fn run(messages_max: usize, steps: Vec<Step>) {
     // Nobody starves: each receiver gets what is for it, in order, once there are no more.
     for process in PROCESSES {
         loop {
-            model.ask(process);
+            let is_known = model.ask(process);
+            let taken = table.try_receive(QUEUE, &Arc::from(process), owner(process), &mut Outbox::default());
+            if !is_known {
+                refused(&taken.unwrap_err());
+                break;
+            }
             let expected = model.take_one(process);
             model.admit();
-            let taken = table.try_receive(QUEUE, &Arc::from(process), owner(process), &mut Outbox::default()).unwrap();
-            assert_eq!(taken.map(|(number, _)| number), expected);
+            assert_eq!(taken.unwrap().map(|(number, _)| number), expected);
             if expected.is_none() {
                 break;
             }
         }
     }
+    for process in model.involved() {
+        table.end(process, false, ended, &mut Outbox::default());
+        model.end(process);
+    }
+    let theirs = table.by_id[QUEUE].peers();
+    assert!(theirs == 0 || model.far_bytes() > 0, "a queue remembers who has something there, and nobody else");
     table.delete(QUEUE, &mut Outbox::default()).unwrap();
     assert_eq!((table.bytes(), table.message_count(), table.wait_count()), (0, 0, 0));
     assert!(table.involved.is_empty() && table.deadlines.len() == 0, "nothing is left of it");
@@ -409,7 +498,7 @@ fn check(table: &Queues<Caller>, model: &Model) {
     let far = |kind| table.shares.of("far", kind);
     assert_eq!(
         [far(Kind::Queues), far(Kind::Receivers), far(Kind::QueueWaits), far(Kind::Bytes)],
-        [1, model.far_receivers(), model.far_waits(), model.far_bytes()]
+        [usize::from(model.is_theirs), model.far_receivers(), model.far_waits(), model.far_bytes()]
     );
     let involved: BTreeSet<&str> = table.involved.iter().map(|(process, _)| &**process).collect();
     assert_eq!(involved, model.involved());
@@ -418,8 +507,8 @@ fn check(table: &Queues<Caller>, model: &Model) {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
     #[test]
-    fn a_queue_does_what_the_model_does(messages_max in 1..6usize, steps in steps()) {
-        run(messages_max, steps);
+    fn a_queue_does_what_the_model_does(messages_max in 1..6usize, is_theirs: bool, steps in steps()) {
+        run(messages_max, is_theirs.then_some("far"), steps);
     }
 }
 
@@ -479,4 +568,38 @@ fn what_a_node_was_refused_counts_for_nothing() {
     assert_eq!(send(&mut table, "q", Some("far")), None);
     table.delete("q", &mut outbox).unwrap();
     assert_eq!((table.shares.peers(), table.bytes(), table.wait_count()), (0, 0, 0));
+}
+
+#[test]
+fn bytes_of_a_node_are_bounded_in_a_queue_and_its_small_messages_do_not_overtake_its_large_ones() {
+    let limits = Limits { queue_bytes_max: 4000, peer_share: 0.5, ..Limits::default() };
+    let mut table: Queues<Caller> = Queues::new(limits);
+    table.create("q", 0, false, None).unwrap();
+    let mut tickets = 0..;
+    let mut send = |table: &mut Queues<Caller>, owner: Owner<'_>, bytes: usize| {
+        let mut letter = Arc::into_inner(message(2, PROCESSES.len() + 1)).unwrap();
+        letter.message_type = "x".repeat(bytes - letter.bytes() + letter.message_type.len()).into();
+        assert_eq!(letter.bytes(), bytes);
+        let ticket = tickets.next().unwrap();
+        let wish = Wish { waiter: Caller { ticket, turn: Turn::default() }, ticket, deadline: None };
+        let mut outbox = Outbox::default();
+        table.send("q", &Arc::new(letter), owner, wish, &mut outbox);
+        told(outbox)
+    };
+    let sent = |ticket, number: u64| (ticket, format!("sent {number}"));
+    let far = Some("far");
+    assert_eq!(send(&mut table, far, 1500), [sent(0, 1)]);
+    assert_eq!(send(&mut table, far, 1000), [], "2000 are its share");
+    assert_eq!(send(&mut table, far, 400), [], "the other came first");
+    assert_eq!(send(&mut table, None, 2000), [sent(3, 2)], "there is room for others");
+    let receive = |table: &mut Queues<Caller>| {
+        let mut outbox = Outbox::default();
+        table.try_receive("q", &Arc::from("P1"), None, &mut outbox).unwrap().unwrap();
+        told(outbox)
+    };
+    assert_eq!(receive(&mut table), [sent(1, 3), sent(2, 4)]);
+    assert_eq!(send(&mut table, far, 3000), [], "larger than its share: when it has nothing else there");
+    assert_eq!([receive(&mut table), receive(&mut table), receive(&mut table)].concat(), [sent(4, 5)]);
+    receive(&mut table);
+    assert_eq!((table.bytes(), table.by_id["q"].peers()), (0, 0));
 }

@@ -5,6 +5,7 @@ use crate::error::MemoryError;
 use crate::key::canonical;
 use crate::watchers::{Due, Watcher};
 use potluck_sdk::message::memory::WatchMem;
+use potluck_sdk::shares::owner;
 use potluck_sdk::{ProviderError, Reply, Request};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,9 +25,11 @@ pub(super) fn watch(room: &Arc<Room>, request: Request<'_>, reply: Reply<'_>) {
         if text.len() > key_bytes_max {
             return Err(MemoryError::KeyTooLong { bytes: text.len(), max: key_bytes_max }.into());
         }
-        Ok((Arc::<str>::from(text), message.timeout.map(timeout).transpose()?, message))
+        let timeout = message.timeout.map(timeout).transpose()?;
+        let place = room.watchers.place(owner(&request.caller, &room.own_id))?;
+        Ok((Arc::<str>::from(text), timeout, message, place))
     };
-    let (text, timeout, message) = match read() {
+    let (text, timeout, message, place) = match read() {
         Ok(read) => read,
         Err(error) => return reply.error(&error),
     };
@@ -36,15 +39,15 @@ pub(super) fn watch(room: &Arc<Room>, request: Request<'_>, reply: Reply<'_>) {
     let deadline = timeout.and_then(|timeout| now.checked_add(timeout));
     let (ticket, gone) = (room.watchers.next_ticket(), Arc::new(AtomicBool::new(false)));
     let reply = reply.later();
-    let (caller_gone, owner, place) = (Arc::clone(&gone), Arc::downgrade(room), Arc::clone(&text));
+    let (caller_gone, weak, key) = (Arc::clone(&gone), Arc::downgrade(room), Arc::clone(&text));
     reply.on_cancel(move || {
         // First the mark, for a watcher that is not in the table yet.
         caller_gone.store(true, Ordering::Release);
-        if let Some(room) = owner.upgrade() {
-            drop(room.watchers.remove(&place, ticket));
+        if let Some(room) = weak.upgrade() {
+            drop(room.watchers.remove(&key, ticket));
         }
     });
-    let watcher = Watcher { key: sent(message.key).to_owned(), reply, after_version, deadline, gone };
+    let watcher = Watcher { key: sent(message.key).to_owned(), reply, after_version, deadline, gone, _place: place };
     match room.watchers.add(&*room.store, now, &text, ticket, watcher) {
         Ok(None) => room.arm(),
         Ok(Some(due)) => answer(due),

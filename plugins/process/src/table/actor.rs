@@ -1,6 +1,7 @@
 //! Who may act on which process.
 
 use super::{Entry, Pid, Table};
+use potluck_sdk::shares::Owner;
 use potluck_sdk::{Caller, PeerId, ProviderError, Request};
 
 /// Who asks.
@@ -43,6 +44,15 @@ impl Actor {
             Actor::All => "local",
             Actor::Peer(peer) => peer,
             Actor::Task(task) => task.peer.as_deref().unwrap_or("local"),
+        }
+    }
+
+    /// The other node that it is or works for.
+    pub(crate) fn peer(&self) -> Owner<'_> {
+        match self {
+            Actor::All => None,
+            Actor::Peer(peer) => Some(peer),
+            Actor::Task(task) => task.peer.as_deref(),
         }
     }
 

@@ -47,10 +47,11 @@ impl Table {
         order
     }
 
-    /// Ends processes and all that descend from them, children first.
+    /// Ends processes and all that descend from them: in the table children first, tasks are asked for parents first.
     pub(crate) fn terminate(&mut self, roots: &[Pid], signal: Signal, now: u64, effects: &mut Effects) -> Stopping {
         let mut stopping = Stopping::default();
         let mut taskless = Vec::new();
+        let first_signal = effects.signals.len();
         // All are marked before the first ends, so that nobody takes those along whose turn is still to come.
         for pid in self.with_descendants(roots) {
             let Some(entry) = self.entries.get_mut(&pid) else { continue };
@@ -70,6 +71,8 @@ impl Table {
                 effects.signals.push((pid, signal));
             }
         }
+        // Parents before their children: one that waits for a child must not go on with what that left.
+        effects.signals[first_signal..].reverse();
         stopping.ended = taskless.len();
         for pid in taskless {
             let exit = ProcessExit { exit_code: signal.exit_code(), unix_milliseconds: now, ..ProcessExit::default() };

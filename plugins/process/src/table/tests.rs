@@ -105,6 +105,8 @@ fn run(table: &mut Table, step: &Step, now: u64) -> Effects {
             }
             let stopping = table.terminate(&[*pid], *signal, now, &mut effects);
             assert_eq!(stopping.ended + stopping.pending.len(), order.len());
+            let asked: Vec<_> = effects.signals.iter().map(|(pid, _)| place(*pid)).collect();
+            assert!(asked.is_sorted_by(|one, next| one > next), "tasks are asked for parents first");
         }
         Step::KillGroup { group } => {
             let members = table.members(&Actor::All, group_name(*group));

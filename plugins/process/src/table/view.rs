@@ -126,6 +126,25 @@ impl Table {
         self.node(root, TREE_DEPTH_MAX, &mut left).map(Tree::Node)
     }
 
+    /// Enters how those of a tree ended that have; returns the first `count_max` that run a task, for their usage.
+    pub(crate) fn enter_exits(&self, tree: &mut Tree, count_max: usize) -> Vec<String> {
+        let mut open: Vec<&mut TreeNode> = match tree {
+            Tree::Whole(forest) => forest.roots.iter_mut().rev().collect(),
+            Tree::Node(root) => vec![root],
+        };
+        let mut have_task = Vec::new();
+        while let Some(node) = open.pop() {
+            if let Some(entry) = super::pid_of(&node.pid).and_then(|pid| self.entries.get(&pid)) {
+                node.exit.clone_from(&entry.exit);
+                if entry.is_alive() && entry.task.is_some() && have_task.len() < count_max {
+                    have_task.push(node.pid.clone());
+                }
+            }
+            open.extend(node.children.iter_mut().rev());
+        }
+        have_task
+    }
+
     fn node(&self, pid: Pid, depth: usize, left: &mut usize) -> Option<TreeNode> {
         let entry: &Entry = self.entries.get(&pid)?;
         *left = left.saturating_sub(1);
@@ -146,6 +165,8 @@ impl Table {
             name: entry.label().to_owned(),
             reason: entry.reason.to_string(),
             executed_by: entry.task.as_ref().map(|task| task.executed_by.to_string()).unwrap_or_default(),
+            usage: None,
+            exit: None,
             more_children: entry.children.len() - children.len(),
             children,
         })

@@ -4,8 +4,7 @@ use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
-const KINDS_ALL: [Kind; KINDS] =
-    [Kind::Queues, Kind::Bytes, Kind::Receivers, Kind::QueueWaits, Kind::Semaphores, Kind::Permits];
+const KINDS: usize = 3;
 const OWNERS: [Owner<'static>; 4] = [None, Some("near"), Some("far"), Some("away")];
 const TOTAL: usize = 40;
 const SHARE: usize = 10;
@@ -29,15 +28,15 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) })]
     #[test]
     fn an_account_is_what_is_there_and_never_more_than_the_share(steps in steps()) {
-        let shares = Shares::new(0.25);
-        let mut there: Vec<(&str, Kind, usize, Place)> = Vec::new();
-        let sum = |there: &[(&str, Kind, usize, Place)], peer: &str, kind| {
+        let shares = Shares::<KINDS>::new(0.25);
+        let mut there: Vec<(&str, usize, usize, Place<KINDS>)> = Vec::new();
+        let sum = |there: &[(&str, usize, usize, Place<KINDS>)], peer: &str, kind| {
             there.iter().filter(|one| one.0 == peer && one.1 == kind).map(|one| one.2).sum::<usize>()
         };
         for step in steps {
             match step {
                 Step::Take(owner, kind, amount) => {
-                    let (owner, kind) = (OWNERS[owner], KINDS_ALL[kind]);
+                    let owner = OWNERS[owner];
                     let taken = shares.take(owner, kind, TOTAL, amount);
                     let Some(peer) = owner else {
                         assert!(taken.unwrap().is_none(), "this node is bounded by the totals alone");
@@ -54,7 +53,7 @@ proptest! {
             let have_something: BTreeSet<&str> = there.iter().filter(|one| one.2 > 0).map(|one| one.0).collect();
             assert_eq!(shares.peers(), have_something.len(), "who has nothing takes no memory");
             for peer in OWNERS.into_iter().flatten() {
-                for kind in KINDS_ALL {
+                for kind in 0..KINDS {
                     assert_eq!(shares.of(peer, kind), sum(&there, peer, kind));
                 }
             }
@@ -67,10 +66,26 @@ proptest! {
 #[test]
 fn a_share_is_at_least_one_and_at_most_all() {
     let share = |part, total| {
-        let shares = Shares::new(part);
-        let places: Vec<Place> =
-            (0..100).map_while(|_| shares.take(Some("far"), Kind::Queues, total, 1).ok()?).collect();
+        let shares = Shares::<1>::new(part);
+        let places: Vec<Place<1>> = (0..100).map_while(|_| shares.take(Some("far"), 0, total, 1).ok()?).collect();
         places.len()
     };
     assert_eq!([share(0.25, 1), share(0.25, 7), share(0.25, 8), share(1.0, 8)], [1, 1, 2, 8]);
+}
+
+#[test]
+fn a_share_is_more_than_nothing_and_at_most_all() {
+    for part in [0.0, -1.0, 1.1, f64::NAN] {
+        assert_eq!(check_peer_share(part).unwrap_err().code, ProviderError::INVALID_CONFIG);
+    }
+    assert!(check_peer_share(0.001).is_ok() && check_peer_share(1.0).is_ok());
+}
+
+#[test]
+fn a_task_counts_for_the_node_that_it_works_for() {
+    use crate::Caller;
+    assert_eq!(owner(&Caller::Task("far"), "near"), Some("far"));
+    assert_eq!(owner(&Caller::Member("far"), "near"), Some("far"));
+    assert_eq!(owner(&Caller::Task("near"), "near"), None);
+    assert_eq!(owner(&Caller::Local, "near"), None);
 }
