@@ -2,7 +2,7 @@
 
 mod tracker;
 
-use potluck_tests::{Cluster, NodeBuilder, TestNode, Wire, task, wait_for, with};
+use potluck_tests::{Cluster, NodeBuilder, TestNode, Wire, join_as, task, wait_for, with};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -259,6 +259,30 @@ fn a_confidential_task_stays_and_the_tracker_hears_nothing() {
     let replies = call_all(entrance, (0..8).map(|number| task(SLEEP, json!([0.2, number]))));
     assert!(spread(&replies).len() > 1);
     wait_for("the tracker to hear of ordinary tasks", || counters()["heartbeats"] != before["heartbeats"]);
+}
+
+#[test]
+fn what_waits_goes_to_a_peer_that_comes_later() {
+    let cluster = cluster(1);
+    let near = &cluster.peers[0];
+    let _occupied = occupy(near);
+    let mut wire = near.wire();
+    let tasks = |count: usize, more: Value| {
+        vec![with(task(NOT_ON, json!([[near.pid()]])), with(json!({ "timeout": 3600 }), more)); count]
+    };
+    // One that stays stands behind those that may go.
+    let count = send_all(&mut wire, tasks(5, json!({})));
+    let mut own = near.wire();
+    send_all(&mut own, tasks(1, json!({ "confidential": true })));
+    near.wait_for_tasks(WORKERS, 6);
+    let far = TestNode::peer().cpu(format!("workers = {WORKERS}")).start();
+    join_as(&far, &cluster.token(json!({})), "far");
+    for reply in read_all(&mut wire, count) {
+        assert_eq!((&reply["error"], &reply["attempts"]), (&Value::Null, &json!(1)), "{reply:#}");
+        assert_eq!(executed_by(&reply), far.address(), "{reply:#}");
+    }
+    near.wait_for_tasks(WORKERS, 1);
+    near.check_serving();
 }
 
 #[test]

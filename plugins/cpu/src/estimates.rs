@@ -31,7 +31,12 @@ impl Estimates {
 
     /// What the next run is expected to take.
     pub(crate) fn seconds(&self, key: FunctionKey) -> f64 {
-        self.seconds.lock().get(&key).copied().unwrap_or(UNKNOWN_SECONDS)
+        self.known_seconds(key).unwrap_or(UNKNOWN_SECONDS)
+    }
+
+    /// The same; nothing for a function that was not run yet.
+    pub(crate) fn known_seconds(&self, key: FunctionKey) -> Option<f64> {
+        self.seconds.lock().get(&key).copied()
     }
 
     /// Learns from a run.

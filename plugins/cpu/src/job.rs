@@ -74,6 +74,10 @@ pub(crate) struct JobState {
     /// Runs that were begun.
     pub(crate) attempts: u32,
     pub(crate) whereabouts: Whereabouts,
+    /// How often it was placed. Whoever is late to say where it is must not say so of an earlier time.
+    pub(crate) placements: u32,
+    /// The pool has given it back, to be placed anew.
+    pub(crate) was_given_back: bool,
     pub(crate) cancelled: bool,
     /// The signal that it was ended with, when it was one.
     pub(crate) signal: Option<Signal>,

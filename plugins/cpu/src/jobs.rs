@@ -14,7 +14,7 @@ use crate::job::{Answer, Ended, Job, JobId, JobState, Whereabouts, backoff, refu
 use crate::life::{Card, Life, is_ended_from_outside};
 use crate::modules::{self, Module, Modules};
 use crate::placement::{Placed, Placement};
-use crate::pool::{Attempt, Failed, Pool, Stop, TaskCalls};
+use crate::pool::{Attempt, Failed, GIVEN_BACK, Pool, Stop, TaskCalls};
 use crate::records::Records;
 use crate::reuse::Reuse;
 use crate::runtime::RuntimeKey;
@@ -27,6 +27,7 @@ use potluck_sdk::message::cpu::outcome;
 use potluck_sdk::message::node::NodeAddress;
 use potluck_sdk::message::process::ProcessState;
 use potluck_sdk::message::quota::CPU_TASKS;
+use potluck_sdk::message::tracker::PeerTable;
 use potluck_sdk::{Host, NodeFacts, ProviderError};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -227,9 +228,10 @@ impl Jobs {
                 state.held_back = Some(unreachable);
                 return;
             }
+            state.placements = state.placements.wrapping_add(1);
         }
         let estimate_seconds = job.task.estimate_seconds(&self.estimates);
-        let may_leave = self.config.forward && !job.task.confidential && !job.task.forwarded;
+        let may_leave = self.may_leave(&job.task);
         let image = match &job.task.runtime {
             RuntimeKey::Sandbox(name) => self.images.folder(name).map(drop),
             RuntimeKey::Python { .. } | RuntimeKey::Wasm => Ok(()),
@@ -245,6 +247,37 @@ impl Jobs {
         match image {
             Ok(()) => self.launch_here(job, estimate_seconds),
             Err(text) => self.refuse(job, Failed::new(outcome::RUNTIME_UNAVAILABLE, text)),
+        }
+    }
+
+    /// Whether another node may run a task.
+    fn may_leave(&self, task: &Task) -> bool {
+        self.config.forward && !task.confidential && !task.forwarded
+    }
+
+    /// Others are as busy as the table says from now on. To those that have become idle go tasks that wait here.
+    pub(crate) fn take_table(&self, table: PeerTable) {
+        self.placement.update(table, self.node.peer_id);
+        if self.config.forward {
+            let count = self.placement.idle_slots(&self.pool.load());
+            if count > 0 {
+                self.pool.give_back(count);
+            }
+        }
+    }
+
+    /// The pool has given back an attempt that it had not begun.
+    fn place_anew(self: &Arc<Jobs>, job: &Arc<Job>) {
+        let cancelled = {
+            let mut state = job.state.lock();
+            state.whereabouts = Whereabouts::Nowhere;
+            state.was_given_back = true;
+            state.cancelled
+        };
+        if cancelled {
+            self.finish(job, &Ended::failed(outcome::CANCELLED, "Task cancelled", &self.own_address()));
+        } else {
+            self.launch(job, 0);
         }
     }
 
@@ -267,6 +300,10 @@ impl Jobs {
 
     fn launch_here(self: &Arc<Jobs>, job: &Arc<Job>, estimate_seconds: f64) {
         let (jobs, ending) = (Arc::clone(self), Arc::clone(job));
+        let (placement, was_given_back, is_wanted) = {
+            let mut state = job.state.lock();
+            (state.placements, std::mem::take(&mut state.was_given_back), state.unable.is_empty())
+        };
         let calls = Arc::new(Calls::new(Arc::clone(self), Arc::clone(job)));
         let attempt = Attempt {
             name: if job.card.is_process() { Arc::clone(&job.card.pid) } else { (&*job.card.task_id).into() },
@@ -280,11 +317,17 @@ impl Jobs {
             isolated: matches!(job.task.runtime, RuntimeKey::Python { .. })
                 && (job.task.isolated || job.task.limits.memory_bytes < self.config.memory_limit_bytes),
             confidential: job.task.confidential,
+            // One that a peer could not run has been around already; it would go and come back with every table.
+            may_leave: is_wanted && self.may_leave(&job.task),
+            was_given_back,
             priority: job.card.priority.load(Ordering::Relaxed),
             deadline: job.deadline,
             estimate_seconds,
             limits: job.task.limits,
             done: Box::new(move |outcome| {
+                if outcome.verdict.as_ref().is_err_and(|failed| failed.code == GIVEN_BACK) {
+                    return jobs.place_anew(&ending);
+                }
                 let begun = outcome.started;
                 if begun && outcome.verdict.is_ok() {
                     jobs.estimates.learn(ending.task.function_key, outcome.seconds);
@@ -303,6 +346,10 @@ impl Jobs {
             Ok(id) => {
                 let (cancelled, paused) = {
                     let mut state = job.state.lock();
+                    if state.placements != placement {
+                        // It was given back meanwhile, and whoever did that has seen to the rest.
+                        return;
+                    }
                     state.whereabouts = Whereabouts::Here(id);
                     (state.cancelled, state.is_paused)
                 };
@@ -509,6 +556,8 @@ impl Job {
             answer: Some(answer),
             attempts: 0,
             whereabouts: Whereabouts::Nowhere,
+            placements: 0,
+            was_given_back: false,
             cancelled: false,
             signal: None,
             is_paused: false,

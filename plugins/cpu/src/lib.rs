@@ -175,7 +175,7 @@ impl Provider for Cpu {
                 Err(error) => unreadable("the node's new address", error),
             },
             PEERS_TOPIC => match serde_json::from_str::<PeerTable>(json) {
-                Ok(table) => self.jobs.placement.update(table, self.jobs.node.peer_id),
+                Ok(table) => self.jobs.take_table(table),
                 Err(error) => unreadable("a table of peers", error),
             },
             CACHE_RULES_TOPIC => match serde_json::from_str(json) {

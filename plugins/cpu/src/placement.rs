@@ -1,17 +1,21 @@
 //! Where a task runs: here, or on the peer that is expected to start it soonest.
 //!
 //! The tracker pushes a table of peers with their loads. Between two reports of a peer this node adds what it has itself
-//! sent there, so that a burst does not all go to the peer that was idle a moment ago.
+//! sent there, so that a burst does not all go to the peer that was idle a moment ago. A report is of a moment ago too:
+//! what this node had there then and has no more is nobody else's.
 
 use crate::pool::PoolLoad;
 use parking_lot::Mutex;
 use potluck_sdk::PeerId;
-use potluck_sdk::message::tracker::{PeerEntry, PeerTable};
+use potluck_sdk::message::tracker::{Load, PeerEntry, PeerTable};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// What sending a task to another peer costs, in seconds: connection, two more nodes' queues, and the result's way back.
 const REMOTE_OVERHEAD_SECONDS: f64 = 0.002;
+/// How old a load may be when it is told, in a small pool: a node waits for up to 50 ms until it reports and 100 ms until
+/// it announces, its tracker for 50 ms, and the network for the rest.
+const REPORT_AGE_MAX: Duration = Duration::from_millis(300);
 /// A peer that could not be reached is not tried again for this long.
 const AVOID_UNREACHABLE: Duration = Duration::from_secs(5);
 
@@ -26,9 +30,26 @@ struct Candidate {
     entry: PeerEntry,
     /// What this node has there now.
     mine: InFlight,
-    /// What it had there when the entry's load was reported: the load includes it.
-    mine_reported: InFlight,
+    recent: Recent,
+    /// When the entry's load was told, and how much of this node's that includes: what it had there when it was told, and
+    /// at most shortly before.
+    told: Told,
     avoid_until: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    at: Instant,
+    mine: u32,
+    mine_at_most: u32,
+}
+
+/// The most tasks that this node had at a peer of late: within the last [`REPORT_AGE_MAX`], or up to twice as long.
+#[derive(Clone, Copy, Debug)]
+struct Recent {
+    since: Instant,
+    most: u32,
+    most_before: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,22 +68,94 @@ pub(crate) struct Placed {
     seconds: f64,
 }
 
+impl Recent {
+    fn new(now: Instant) -> Recent {
+        Recent { since: now, most: 0, most_before: 0 }
+    }
+
+    /// Takes note of the number of tasks that have been there up to now; called before it changes.
+    fn note(&mut self, tasks: u32, now: Instant) {
+        let age = now.saturating_duration_since(self.since);
+        if age >= REPORT_AGE_MAX {
+            // It has not changed since the last note, and that was longer ago than anybody wants to know.
+            let most_before = if age < 2 * REPORT_AGE_MAX { self.most } else { tasks };
+            *self = Recent { since: now, most: tasks, most_before };
+        }
+        self.most = self.most.max(tasks);
+    }
+
+    fn most(&self) -> u32 {
+        self.most.max(self.most_before)
+    }
+}
+
 impl Candidate {
+    fn new(entry: PeerEntry, now: Instant) -> Candidate {
+        Candidate {
+            entry,
+            mine: InFlight::default(),
+            recent: Recent::new(now),
+            told: Told { at: now, mine: 0, mine_at_most: 0 },
+            avoid_until: None,
+        }
+    }
+
+    /// The peer, whose load has just been told.
+    fn told(mut self, entry: PeerEntry, now: Instant) -> Candidate {
+        self.recent.note(self.mine.tasks, now);
+        let told = Told { at: now, mine: self.mine.tasks, mine_at_most: self.recent.most() };
+        Candidate { entry, told, ..self }
+    }
+
+    fn add(&mut self, seconds: f64, now: Instant) {
+        self.recent.note(self.mine.tasks, now);
+        self.mine.tasks += 1;
+        self.mine.seconds += seconds;
+    }
+
+    fn remove(&mut self, seconds: f64, now: Instant) {
+        self.recent.note(self.mine.tasks, now);
+        self.mine.tasks = self.mine.tasks.saturating_sub(1);
+        self.mine.seconds = if self.mine.tasks == 0 { 0.0 } else { (self.mine.seconds - seconds).max(0.0) };
+    }
+
+    /// The tasks of others that are there, as far as this node knows.
+    fn others(&self, now: Instant) -> u32 {
+        // Were it older than it may be, a newer one would have come: this one is of the time at which it was told.
+        let may_be_old = now < self.told.at + REPORT_AGE_MAX;
+        let mine = if may_be_old { self.told.mine_at_most } else { self.told.mine };
+        tasks(&self.entry.load).saturating_sub(mine)
+    }
+
+    /// Tasks that would start at once.
+    fn idle_slots(&self, now: Instant) -> u32 {
+        self.entry.load.workers.saturating_sub(self.others(now).saturating_add(self.mine.tasks))
+    }
+
     /// Expected seconds until a further task would start.
-    fn expected_wait(&self) -> f64 {
-        let load = &self.entry.load;
-        let others = (load.running + load.queued).saturating_sub(self.mine_reported.tasks);
-        if others + self.mine.tasks < load.workers {
+    fn expected_wait(&self, now: Instant) -> f64 {
+        if self.idle_slots(now) > 0 {
             return 0.0;
         }
-        let others_seconds = (load.backlog_seconds - self.mine_reported.seconds).max(0.0);
-        (others_seconds + self.mine.seconds) / f64::from(load.workers.max(1))
+        let load = &self.entry.load;
+        // Whose tasks the backlog is made of was not told.
+        let share = f64::from(self.others(now)) / f64::from(tasks(load).max(1));
+        (load.backlog_seconds.max(0.0) * share + self.mine.seconds) / f64::from(load.workers.max(1))
     }
+
+    fn is_avoided(&self, now: Instant) -> bool {
+        self.avoid_until.is_some_and(|until| until > now)
+    }
+}
+
+fn tasks(load: &Load) -> u32 {
+    load.running.saturating_add(load.queued)
 }
 
 impl Placement {
     /// Takes in a table; `own` is this node, which is no candidate.
     pub(crate) fn update(&self, table: PeerTable, own: PeerId) {
+        let now = Instant::now();
         let mut candidates = self.candidates.lock();
         let mut former = std::mem::take(&mut *candidates);
         for entry in table.peers {
@@ -72,13 +165,8 @@ impl Placement {
             let address = entry.address();
             let candidate = match former.remove(&address) {
                 Some(known) if known.entry == entry => known,
-                Some(known) => Candidate { entry, mine_reported: known.mine, ..known },
-                None => Candidate {
-                    entry,
-                    mine: InFlight::default(),
-                    mine_reported: InFlight::default(),
-                    avoid_until: None,
-                },
+                Some(known) => known.told(entry, now),
+                None => Candidate::new(entry, now),
             };
             candidates.insert(address, candidate);
         }
@@ -89,46 +177,55 @@ impl Placement {
         self.candidates.lock().is_empty()
     }
 
+    /// How many of the tasks that wait here should go to peers that have become idle.
+    pub(crate) fn idle_slots(&self, here: &PoolLoad) -> usize {
+        if here.queued == 0 || here.expected_wait() <= REMOTE_OVERHEAD_SECONDS {
+            return 0;
+        }
+        let now = Instant::now();
+        let candidates = self.candidates.lock();
+        let idle = candidates.values().filter(|candidate| !candidate.is_avoided(now));
+        let idle: usize = idle.map(|candidate| candidate.idle_slots(now) as usize).sum();
+        idle.min(here.queued)
+    }
+
     /// Chooses the peer that is expected to start a task sooner than this node would, and counts the task as sent there.
     /// Nothing when it should run here. `here` is nothing when it cannot, and `unable` are the peers that cannot.
     pub(crate) fn choose(&self, here: Option<&PoolLoad>, estimate_seconds: f64, unable: &[String]) -> Option<Placed> {
         if here.is_some_and(|here| here.running + here.queued < here.slots) {
             return None;
         }
-        let wait_here = here.map_or(f64::INFINITY, |here| here.backlog_seconds / here.slots.max(1) as f64);
+        let wait_here = here.map_or(f64::INFINITY, PoolLoad::expected_wait);
         let now = Instant::now();
         let mut candidates = self.candidates.lock();
         let best = candidates
             .values_mut()
-            .filter(|candidate| candidate.avoid_until.is_none_or(|until| until <= now))
+            .filter(|candidate| !candidate.is_avoided(now))
             .filter(|candidate| !unable.contains(&candidate.entry.address()))
-            .map(|candidate| (candidate.expected_wait(), candidate))
+            .map(|candidate| (candidate.expected_wait(now), candidate))
             .min_by(|(one, _), (other, _)| one.total_cmp(other));
         let (wait_there, candidate) = best?;
         if wait_there + REMOTE_OVERHEAD_SECONDS >= wait_here {
             return None;
         }
-        candidate.mine.tasks += 1;
-        candidate.mine.seconds += estimate_seconds;
+        candidate.add(estimate_seconds, now);
         Some(Placed { address: candidate.entry.address(), peer: candidate.entry.peer_id, seconds: estimate_seconds })
     }
 
     /// A task that was settled goes to the same peer once more.
     pub(crate) fn take(&self, placed: &Placed) {
         if let Some(candidate) = self.candidates.lock().get_mut(&placed.address) {
-            candidate.mine.tasks += 1;
-            candidate.mine.seconds += placed.seconds;
+            candidate.add(placed.seconds, Instant::now());
         }
     }
 
     /// A task that was sent to a peer is there no more; `reached` tells whether the peer answered.
     pub(crate) fn settle(&self, placed: &Placed, reached: bool) {
         if let Some(candidate) = self.candidates.lock().get_mut(&placed.address) {
-            candidate.mine.tasks = candidate.mine.tasks.saturating_sub(1);
-            candidate.mine.seconds =
-                if candidate.mine.tasks == 0 { 0.0 } else { (candidate.mine.seconds - placed.seconds).max(0.0) };
+            let now = Instant::now();
+            candidate.remove(placed.seconds, now);
             if !reached {
-                candidate.avoid_until = Some(Instant::now() + AVOID_UNREACHABLE);
+                candidate.avoid_until = Some(now + AVOID_UNREACHABLE);
             }
         }
     }
@@ -137,7 +234,6 @@ impl Placement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use potluck_sdk::message::tracker::Load;
 
     fn entry(port: u16, workers: u32, running: u32) -> PeerEntry {
         let load = Load { workers, running, backlog_seconds: f64::from(running), ..Load::default() };
@@ -195,6 +291,81 @@ mod tests {
         );
         assert!(placement.choose(Some(&here(2, 0)), 1.0, &[]).is_some(), "one of its two workers is still idle");
         placement.settle(&placed, true);
+    }
+
+    #[test]
+    fn what_has_just_ended_there_keeps_nobody_busy() {
+        let placement = placement(vec![entry(2, 2, 0)]);
+        let placed: Vec<Placed> = (0..4).map(|_| placement.choose(Some(&here(2, 9)), 1.0, &[]).unwrap()).collect();
+        placed.iter().for_each(|placed| placement.settle(placed, true));
+        // Told when they had ended, and true of a time when they had not.
+        let table = PeerTable { full: true, peers: vec![entry(2, 2, 4)], ..PeerTable::default() };
+        placement.update(table, PeerId::from_hash([1; 16]));
+        assert_eq!(placement.idle_slots(&here(2, 9)), 2);
+        assert!(placement.choose(Some(&here(2, 0)), 1.0, &[]).is_some());
+    }
+
+    #[test]
+    fn a_load_that_stands_for_long_is_true() {
+        let (start, delay) = (Instant::now(), REPORT_AGE_MAX / 3);
+        let mut candidate = Candidate::new(entry(2, 2, 0), start);
+        candidate.add(1.0, start);
+        candidate.add(1.0, start);
+        candidate.remove(1.0, start + delay);
+        candidate.remove(1.0, start + delay);
+        let told_at = start + 2 * delay;
+        let candidate = candidate.told(entry(2, 2, 3), told_at);
+        assert_eq!((candidate.others(told_at), candidate.idle_slots(told_at)), (1, 1));
+        assert_eq!(candidate.expected_wait(told_at), 0.0);
+        let later = told_at + REPORT_AGE_MAX;
+        assert_eq!((candidate.others(later), candidate.idle_slots(later)), (3, 0));
+        assert_eq!(candidate.expected_wait(later), 1.5);
+    }
+
+    #[test]
+    fn a_backlog_is_others_in_proportion_to_their_tasks() {
+        let start = Instant::now();
+        let mut candidate = Candidate::new(entry(2, 2, 0), start);
+        for _ in 0..6 {
+            candidate.add(0.1, start);
+        }
+        // It does not know the function, and expects a second of each.
+        let candidate = candidate.told(entry(2, 2, 8), start);
+        assert!((candidate.expected_wait(start) - (2.0 + 0.6) / 2.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_most_of_late_is_forgotten_in_time() {
+        let start = Instant::now();
+        let mut recent = Recent::new(start);
+        recent.note(5, start);
+        recent.note(3, start + REPORT_AGE_MAX / 2);
+        assert_eq!(recent.most(), 5);
+        recent.note(2, start + REPORT_AGE_MAX);
+        assert_eq!(recent.most(), 5, "the five were there until then, for all that is known");
+        recent.note(1, start + 2 * REPORT_AGE_MAX);
+        assert_eq!(recent.most(), 2);
+        recent.note(1, start + 9 * REPORT_AGE_MAX);
+        assert_eq!(recent.most(), 1);
+    }
+
+    #[test]
+    fn only_what_waits_goes_to_those_that_become_idle() {
+        let placement = placement(vec![entry(2, 2, 0), entry(3, 4, 3), entry(4, 2, 7)]);
+        assert_eq!(placement.idle_slots(&here(2, 9)), 3);
+        assert_eq!(placement.idle_slots(&here(2, 1)), 1);
+        assert_eq!(placement.idle_slots(&here(2, 0)), 0);
+        let short = PoolLoad { backlog_seconds: REMOTE_OVERHEAD_SECONDS, ..here(2, 9) };
+        assert_eq!(placement.idle_slots(&short), 0, "they begin here as soon");
+    }
+
+    #[test]
+    fn a_load_of_any_size_is_taken() {
+        let load = Load { workers: u32::MAX, running: u32::MAX, queued: u32::MAX, ..Load::default() };
+        let placement = placement(vec![PeerEntry { load, ..entry(2, 2, 0) }]);
+        assert_eq!(placement.idle_slots(&here(2, 9)), 0);
+        assert!(placement.choose(Some(&here(2, 9)), 1.0, &[]).is_some());
+        assert_eq!(placement.idle_slots(&here(2, 9)), 0);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod calls;
 mod channel;
 mod decisions;
 mod dispatch;
+mod give_back;
 mod lane;
 mod measure;
 mod outcome;
@@ -28,6 +29,7 @@ mod worker;
 
 pub(crate) use calls::{Moved, TaskCalls};
 pub(crate) use decisions::Decision;
+pub(crate) use give_back::GIVEN_BACK;
 pub(crate) use lane::{LaneReport, Phase, missing_protections};
 pub(crate) use outcome::{Failed, Files, Outcome};
 pub(crate) use stop::Stop;
@@ -75,6 +77,10 @@ pub(crate) struct Attempt {
     pub isolated: bool,
     /// Whether its load may be announced.
     pub confidential: bool,
+    /// Whether it may run on another node: [`Pool::give_back`] takes no others.
+    pub may_leave: bool,
+    /// It was in the queue before and comes back, so that a queue that is full does not turn it away.
+    pub was_given_back: bool,
     /// Higher first.
     pub priority: i64,
     /// When its wall time is over.
@@ -127,6 +133,11 @@ impl PoolLoad {
     /// Attempts that have not begun, or not again: those that wait for a slot, and those on their way to their workers.
     pub(crate) fn not_running(&self) -> usize {
         self.queued + self.running - self.begun
+    }
+
+    /// Expected seconds until a further attempt would begin, when no slot is free.
+    pub(crate) fn expected_wait(&self) -> f64 {
+        self.backlog_seconds / self.slots.max(1) as f64
     }
 }
 
@@ -290,6 +301,12 @@ impl Pool {
     /// Stops an attempt, queued or running; it is told at once. False when it has ended already.
     pub(crate) fn stop(&self, id: AttemptId, reason: Stop) -> bool {
         self.act(|state, now, effects| state.stop(id, reason, now, effects))
+    }
+
+    /// Takes up to `count` attempts out of the queue that would begin last and may run elsewhere; each is told that it is
+    /// [`GIVEN_BACK`].
+    pub(crate) fn give_back(&self, count: usize) {
+        self.act(|state, now, effects| state.give_back(count, now, effects));
     }
 
     /// Changes something, lets what follows from that happen, and wakes the supervisor when it has something to do.

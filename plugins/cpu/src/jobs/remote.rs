@@ -41,7 +41,8 @@ fn send_with(jobs: &Arc<Jobs>, job: &Arc<Job>, placed: Placed, unreachable: u32,
         priority: Some(job.card.priority.load(Ordering::Relaxed)),
         timeout: Some(job.deadline.saturating_duration_since(Instant::now()).as_secs_f64().max(0.001)),
         source_peer: Some(Cow::Owned(jobs.own_address())),
-        estimated_time: task.estimated_time,
+        // A node that has not run the function before would expect a second.
+        estimated_time: task.estimated_time.or_else(|| jobs.estimates.known_seconds(task.function_key)),
         cpu_limit_seconds: task.limits.cpu_seconds,
         memory_limit_bytes: (task.limits.memory_bytes != jobs.config.memory_limit_bytes)
             .then_some(task.limits.memory_bytes),

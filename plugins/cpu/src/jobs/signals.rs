@@ -82,7 +82,8 @@ impl Jobs {
             At::of(&state.whereabouts)
         };
         match at {
-            At::Here(attempt) => return self.pool.pause(attempt),
+            // An attempt that is over need not be all: a retry, or a place elsewhere, is held back from now on.
+            At::Here(attempt) => return self.pool.pause(attempt) || job.state.lock().answer.is_some(),
             At::There { address, remote_id } => {
                 self.signal_there(&address, &remote_id, Signal::Pause);
                 self.life.is_elsewhere(&job.card, ProcessState::Waiting, "paused", &address);

@@ -178,6 +178,8 @@ impl Stage<'_> {
                 submitter: planned.name.as_str().into(),
                 isolated: false,
                 confidential: true,
+                may_leave: false,
+                was_given_back: false,
                 priority: planned.rank,
                 deadline,
                 estimate_seconds: planned.estimate_micros as f64 / 1e6,

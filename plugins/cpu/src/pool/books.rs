@@ -107,7 +107,8 @@ impl State {
         }
         let Sizes { queue_tasks_max, queue_bytes_max, .. } = self.sizes;
         let (tasks, bytes) = (self.queued + self.parked.0, self.queued_bytes + self.parked.1);
-        if tasks >= queue_tasks_max || bytes + attempt.body.len() > queue_bytes_max {
+        let is_full = tasks >= queue_tasks_max || bytes + attempt.body.len() > queue_bytes_max;
+        if is_full && !attempt.was_given_back {
             let text = format!(
                 "{tasks} tasks with {bytes} bytes wait on this node, as many as it takes (queue_tasks_max {queue_tasks_max}, queue_bytes_max {queue_bytes_max}); try again later"
             );

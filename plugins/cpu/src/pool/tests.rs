@@ -4,7 +4,8 @@ use super::channel::{Done, Said};
 use super::scratch::Remover;
 use super::worker::Worker;
 use super::{
-    Attempt, AttemptId, Effects, Lane, Outcome, Phase, PoolLoad, RuntimeKey, Runtimes, Sizes, State, WorkerId,
+    Attempt, AttemptId, Done as Ending, Effects, Lane, Outcome, Phase, PoolLoad, RuntimeKey, Runtimes, Sizes, State,
+    WorkerId,
 };
 use crate::config::Config;
 use crate::images::Images;
@@ -12,7 +13,10 @@ use crate::runtime::Runtime;
 use crate::scheduler::Algorithm;
 use crate::task::Limits;
 use crate::tools::Tools;
+use parking_lot::Mutex;
 use potluck_sdk::message::RawValue;
+use potluck_sdk::message::cpu::outcome;
+use std::borrow::Cow;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -99,6 +103,8 @@ impl Bench {
             submitter: submitter.into(),
             isolated: false,
             confidential: false,
+            may_leave: false,
+            was_given_back: false,
             priority,
             deadline: Instant::now() + Duration::from_secs(600),
             estimate_seconds,
@@ -321,4 +327,55 @@ fn candidates_to_be_sent_ahead_are_those_that_the_same_worker_can_get() {
     let first = candidates(&mut bench);
     assert_eq!((first.0.as_str(), first.1, first.2), ("b", vec!["b".into(), "c".into()], 3));
     assert_eq!(first.3, "it has priority 3, the next one 2");
+}
+
+/// What is told of attempts, in the order in which it is told.
+fn told(bench: &mut Bench, names: &[(&str, i64, bool)]) -> Arc<Mutex<Vec<String>>> {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    for &(name, priority, may_leave) in names {
+        let (heard, owner) = (Arc::clone(&told), name.to_owned());
+        let done: Ending = Box::new(move |outcome| {
+            let code = outcome.verdict.err().map_or(Cow::Borrowed("done"), |failed| failed.code);
+            heard.lock().push(format!("{owner}: {code}"));
+        });
+        bench.submit(Attempt { may_leave, done, ..Bench::attempt(name, "local", priority, 1.0) });
+    }
+    told
+}
+
+fn hear(bench: &mut Bench) {
+    for (done, outcome) in std::mem::take(&mut bench.effects.finished) {
+        done(outcome);
+    }
+}
+
+#[test]
+fn those_that_would_begin_last_are_given_back_in_their_order() {
+    let mut bench = Bench::new(PRIORITY);
+    bench.add("holder", 9, 1.0);
+    bench.begin();
+    let names = [("a", 1, true), ("b", 5, true), ("c", 3, false), ("d", 0, false), ("e", 2, true)];
+    let told = told(&mut bench, &names);
+    bench.state.give_back(2, bench.now, &mut bench.effects);
+    hear(&mut bench);
+    assert_eq!(*told.lock(), ["e: given_back", "a: given_back"]);
+    assert_eq!(bench.load().queued, 3);
+    // What runs, and what must stay, stays; however many are wanted.
+    bench.state.give_back(usize::MAX, bench.now, &mut bench.effects);
+    hear(&mut bench);
+    assert_eq!(told.lock().last().unwrap(), "b: given_back");
+    assert_eq!(bench.run_all(), ["c", "d"]);
+}
+
+#[test]
+fn what_was_given_back_is_taken_in_again_by_a_full_queue() {
+    let mut bench = Bench::new(Algorithm::Fcfs);
+    bench.state.sizes.queue_tasks_max = 1;
+    bench.add("holder", 0, 1.0);
+    bench.begin();
+    bench.add("a", 0, 1.0);
+    let now = bench.now;
+    let another = |was_given_back| Attempt { was_given_back, ..Bench::attempt("b", "local", 0, 1.0) };
+    assert!(bench.state.take_in(another(false), now).is_err_and(|failed| failed.code == outcome::QUEUE_FULL));
+    assert!(bench.state.take_in(another(true), now).is_ok());
 }

@@ -44,6 +44,14 @@ impl<T> ReadyQueue<T> {
         self.entries.len()
     }
 
+    /// Those that will be served last come first.
+    pub(crate) fn backwards(&self) -> impl Iterator<Item = (Rank, T)>
+    where
+        T: Copy,
+    {
+        self.entries.iter().rev().map(|(rank, (_, item))| (*rank, *item))
+    }
+
     /// In the order in which they will be served.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.entries.values().map(|(_, item)| item)
