@@ -423,7 +423,7 @@ pub(crate) struct ListMemArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct SendArgs {
-    /// Type of the message, such as STATUS
+    /// Type of the message, such as STATUS; or the message itself, a JSON object with a `type`
     #[arg(value_name = "TYPE")]
     pub(crate) message_type: String,
 

@@ -13,9 +13,11 @@ mod guest;
 mod identity;
 mod join;
 mod memory;
+mod missing;
 mod node;
 mod os;
 mod owned;
+mod pages;
 mod passphrase;
 mod peers;
 mod plugins;
@@ -55,19 +57,27 @@ struct Interrupted;
 const EXIT_INTERRUPTED: u8 = 130;
 /// Exit code of bad usage, as clap's.
 const EXIT_USAGE: u8 = 2;
+/// Exit code of a command whose output nobody reads any more: as shells count a program that SIGPIPE has ended.
+const EXIT_BROKEN_PIPE: u8 = 141;
 
 /// Reads the command line and carries it out.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version come this way too, with the exit code 0.
+            // Help and version come this way too, with the exit code 0. clap does not tell when they cannot be written.
+            if !error.use_stderr() && !output::stdout_is_terminal() {
+                let printed = output::print(&error.render().to_string());
+                return printed.map_or_else(|error| report(&error.into(), false, true), |()| ExitCode::SUCCESS);
+            }
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(EXIT_USAGE));
         }
     };
     let json = cli.json;
-    run(cli).unwrap_or_else(|error| report(&error, json))
+    // Whoever sends a message by its type is told of it by its type.
+    let in_words = !json && !matches!(cli.command, Some(Command::Send(_)));
+    run(cli).unwrap_or_else(|error| report(&error, json, in_words))
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -146,16 +156,17 @@ fn completions(args: &CompletionsArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints an error, at the one place where that is done.
-fn report(error: &anyhow::Error, json: bool) -> ExitCode {
+/// Prints an error, at the one place where that is done. That nobody reads the output any more is none.
+fn report(error: &anyhow::Error, json: bool, in_words: bool) -> ExitCode {
     if error.downcast_ref::<OutputError>().is_some_and(OutputError::is_broken_pipe) {
-        return ExitCode::FAILURE;
+        return ExitCode::from(EXIT_BROKEN_PIPE);
     }
     if json && let Some(refusal) = error.downcast_ref::<ProviderError>() {
         // For programs, the ERROR reply with its code.
         let _ = output::print_json(&String::from_utf8_lossy(&refusal.to_json()));
     }
-    output::note(&format!("Error: {error:#}"));
+    let text = if in_words { missing::in_words(error) } else { format!("{error:#}") };
+    output::note(&format!("Error: {text}"));
     if error.is::<UsageError>() {
         ExitCode::from(EXIT_USAGE)
     } else if error.is::<Interrupted>() {

@@ -18,7 +18,7 @@ use crate::plugin::{Plugin, StartError};
 use crate::pool::Pool;
 use crate::pool::token::JoinToken;
 use crate::routes::Routes;
-use crate::{announcement, membership, pool_messages, services};
+use crate::{announcement, membership, output, pool_messages, services};
 use anyhow::{Context, bail};
 use parking_lot::{Mutex, RwLock};
 use potluck_sdk::message::node::HOST_MESSAGES;
@@ -304,24 +304,25 @@ fn announce(node: &Node, role: Role) -> anyhow::Result<()> {
         "pid": std::process::id(),
     });
     let standing = node.pool.standing();
-    match (role, node.tracker.lock().as_ref(), &standing) {
-        (Role::Tracker, ..) => println!("Starting tracker on {}", node.addresses.bound()),
+    let mut text = match (role, node.tracker.lock().as_ref(), &standing) {
+        (Role::Tracker, ..) => format!("Starting tracker on {}", node.addresses.bound()),
         (Role::Peer, Some(tracker), _) => {
-            println!("Starting peer on port {}\nConnecting to tracker at {tracker}", address.port());
+            format!("Starting peer on port {}\nConnecting to tracker at {tracker}", address.port())
         }
         (Role::Peer, None, Some(standing)) => {
-            println!("Starting peer on port {} in the pool {}", address.port(), standing.pool_name);
+            format!("Starting peer on port {} in the pool {}", address.port(), standing.pool_name)
         }
-        (Role::Peer, None, None) => println!("Starting peer on port {} without a tracker", address.port()),
-    }
+        (Role::Peer, None, None) => format!("Starting peer on port {} without a tracker", address.port()),
+    };
     if standing.is_none() {
         let how = match role {
             Role::Tracker => "create one with `potluck pool create`",
             Role::Peer => "join one with `potluck join TOKEN`",
         };
-        println!("This node is in no pool, so it serves this machine alone; {how}");
+        text += &format!("\nThis node is in no pool, so it serves this machine alone; {how}");
     }
-    println!("Press Ctrl+C to stop");
+    // Whoever started it may not read that, and needs the node all the same.
+    let _ = output::print(&format!("{text}\nPress Ctrl+C to stop\n"));
     write_private(&node.data_dir.path().join("node.json"), facts.to_string().as_bytes())
 }
 

@@ -306,6 +306,8 @@ fn a_long_list_says_that_there_is_more() {
     assert!(output.stderr.contains("10 keys listed of 250"), "{output:?}");
     let output = node.cli(["list-mem", "--all"]).success();
     assert_eq!((output.stdout.lines().count(), output.stderr.as_str()), (251, ""));
+    let list = node.cli(["list-mem", "--all", "--limit", "100", "--json"]).success().json();
+    assert_eq!((list["entries"].as_array().unwrap().len(), &list["next"]), (250, &Value::Null));
 }
 
 // The node.
@@ -317,6 +319,15 @@ fn a_message_of_any_type_can_be_sent() {
     let output = node.cli(["send", "SET_MEM", "key=a b", "value=[1.00, null]"]).success();
     assert_eq!(output.json()["status"], "OK");
     assert!(node.call_raw(json!({ "type": "GET_MEM", "key": "a b" })).contains("[1.00, null]"));
+
+    let whole = r#"{"key": "c", "value": [1.00], "type": "SET_MEM"}"#;
+    assert_eq!(node.cli(["send", whole]).success().json()["status"], "OK");
+    assert!(node.call_raw(json!({ "type": "GET_MEM", "key": "c" })).contains("[1.00]"));
+    for text in [r#"{"key": "c"}"#, r#""PING""#, r#"{"type": "PING""#] {
+        let output = node.cli(["send", text]);
+        assert!(output.status == 2 && output.stderr.contains("type"), "{text}: {output:?}");
+        assert!(!output.stderr.contains("lost"), "{text}: {output:?}");
+    }
 
     let output = node.cli(["send", "NO_SUCH"]);
     assert_eq!((output.status, output.stdout.as_str()), (1, ""), "{output:?}");
@@ -640,6 +651,25 @@ fn the_endless_example_is_stopped_at_each_of_its_limits() {
         assert_eq!((output.status, &output.json()["code"]), (1, &json!(code)), "{output:?}");
     }
     node.check_serving();
+}
+
+#[test]
+fn a_node_serves_though_nobody_reads_what_it_prints() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, plugins) = (folder.path().join("data"), folder.path().join("plugins.toml"));
+    fs::write(&plugins, "[plugins.memory]\n").unwrap();
+    let mut command = potluck_command();
+    command.args(["peer", "--port", "0", "--host", "127.0.0.1", "--no-tracker"]);
+    command.arg("--data-dir").arg(&data).arg("--plugins").arg(&plugins).stderr(Stdio::null());
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let facts = || fs::read(data.join("node.json")).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+    wait_for("the node to serve", || facts().is_some() || child.try_wait().unwrap().is_some());
+    let facts = facts().expect("it ended instead");
+    let output = potluck(["--port", &facts["port"].to_string(), "send", "PING"]);
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(output.success().stdout, "{\"type\":\"PONG\"}\n");
 }
 
 #[test]

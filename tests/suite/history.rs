@@ -131,8 +131,11 @@ fn the_command_prints_statistics_and_the_last_ten() {
     wait_for_records(&node, 13);
     let text = node.cli(["history"]).success().stdout;
     assert!(text.starts_with("Task History Statistics:\n{\n  \"total_tasks\": 13,"), "{text}");
-    assert!(text.contains("\n\nRecent Tasks (13):\n  t3: SUCCESS - CPU_TASK\n"), "{text}");
-    assert_eq!(text.lines().last(), Some("  bad, \"really\": FAILED - CPU_TASK"));
+    assert!(text.contains("\n\nRecent Tasks (13):\n  t3: SUCCESS - CPU_TASK, ended "), "{text}");
+    assert!(text.lines().last().unwrap().starts_with("  bad, \"really\": FAILED - CPU_TASK, ended "), "{text}");
+    let bad = &node.call(json!({ "type": "TASK_HISTORY", "limit": 1 }))["history"][0];
+    let (ended, _) = bad["timestamp"].as_str().unwrap().split_once('.').unwrap();
+    assert!(text.lines().last().unwrap().contains(&format!("ended {ended} after ")), "{text}: {bad}");
     let table = node.cli(["history", "--table", "--status", "failed", "--since", "1h"]).success().stdout;
     assert_eq!(table.lines().count(), 2, "{table}");
     assert!(table.contains("division by zero"), "{table}");

@@ -66,6 +66,72 @@ fn processes_are_shown_as_a_tree_and_end_with_their_parents() {
 }
 
 #[test]
+fn what_ps_is_asked_for_holds_for_programs_too() {
+    let node = small_node();
+    let root = process(&node, None);
+    let named = node.call(json!({ "type": "CREATE_PROCESS", "parent_pid": root, "name": "needle" }))["pid"].clone();
+    let ended = process(&node, None);
+    out(&node, &format!("group create lab {root}"));
+    out(&node, &format!("kill {ended}"));
+    let pids = |line: &str| -> Vec<String> {
+        let list = node.cli(["--json"].into_iter().chain(line.split(' '))).success().json();
+        assert_eq!(list["type"], "PROCESS_LIST", "{line}: {list:#}");
+        let entries = list["processes"].as_array().unwrap();
+        entries.iter().map(|process| process["pid"].as_str().unwrap().to_owned()).collect()
+    };
+    let child = named.as_str().unwrap();
+    assert_eq!(pids("ps"), [&*root, child], "those that have ended are left out");
+    assert_eq!(pids("ps --all"), [&*root, child, &*ended]);
+    assert_eq!(pids("ps --state terminated"), [&*ended]);
+    assert_eq!(pids("ps --name needle"), [child]);
+    assert_eq!(pids("ps --by local"), [&*root, child]);
+    assert!(pids("ps --by nobody").is_empty());
+    assert_eq!(pids("ps --group lab"), [&*root]);
+    assert_eq!(pids(&format!("ps {root} --name needle")), [child], "of those below one");
+    assert_eq!(pids(&format!("ps {child} --flat")), [child]);
+    // --limit counts what is shown, and `next` says behind which process the list goes on.
+    let list = node.cli(["--json", "ps", "--limit", "1"]).success().json();
+    assert_eq!((list["processes"].as_array().unwrap().len(), &list["next"]), (1, &json!(root)), "{list:#}");
+    let text = out(&node, "ps --limit 1");
+    assert!(text.lines().count() == 3 && text.ends_with("There are more; --limit shows them.\n"), "{text}");
+}
+
+#[test]
+fn a_long_list_is_one_document_for_programs() {
+    const MANY: usize = 1100;
+    let text = "[plugins.process]\n[plugins.deadlock]\npreset = \"classroom\"\nprocesses_max = 2000\n";
+    let node = TestNode::peer().plugins(format!("{text}[plugins.memory-manager]\n[plugins.ipc]\n")).start();
+    let mut wire = node.wire();
+    let pids: Vec<String> = (0..MANY).map(|number| format!("p{number:04}")).collect();
+    for pid in &pids {
+        for message in [
+            json!({ "type": "CREATE_QUEUE", "queue_id": pid }),
+            json!({ "type": "CREATE_SEMAPHORE", "sem_id": pid }),
+            json!({ "type": "CREATE_PROCESS", "name": pid }),
+            json!({ "type": "REGISTER_PROCESS", "pid": pid, "max_need": { "CPU": 1 } }),
+            json!({ "type": "ALLOCATE_MEMORY", "pid": pid, "size": 16 }),
+        ] {
+            let reply = wire.call(&message);
+            assert_ne!(reply["type"], "ERROR", "{message}: {reply}");
+        }
+    }
+    for (line, list, name) in [
+        ("queue list", "queues", "queue_id"),
+        ("sem list", "semaphores", "sem_id"),
+        ("ps --limit 5000", "processes", "name"),
+        ("resources", "processes", "pid"),
+        ("memmap", "blocks", "pid"),
+    ] {
+        let output = node.cli(["--json"].into_iter().chain(line.split(' '))).success();
+        assert_eq!(output.stdout.lines().count(), 1, "{line}");
+        let reply = output.json();
+        let listed = reply[list].as_array().unwrap().iter().filter_map(|entry| entry[name].as_str());
+        assert!(listed.eq(pids.iter().map(String::as_str)), "{line}: all of them, in their order");
+        assert_eq!(reply.get("next"), Some(&Value::Null), "{line}");
+    }
+}
+
+#[test]
 fn killing_several_reports_each_that_is_not_there() {
     let node = small_node();
     let (first, second) = (process(&node, None), process(&node, None));
@@ -139,6 +205,44 @@ fn ps_watches_until_it_is_interrupted() {
     assert!(child.wait().unwrap().success());
 }
 
+#[test]
+fn who_reads_no_further_hears_no_complaint() {
+    let node = small_node();
+    let port = node.port().to_string();
+    for line in ["ps --watch --every 0.1", "--json ps --watch --every 0.1", "plugins", "--help", "completions bash"] {
+        let mut child = potluck_command()
+            .args(["--port", &port])
+            .args(line.split(' '))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        // As shells count a program that SIGPIPE has ended.
+        assert_eq!(output.status.code(), Some(141), "{line}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{line}");
+    }
+}
+
+#[test]
+fn a_quantum_that_cannot_be_is_refused_as_it_was_typed() {
+    let node = TestNode::peer().start();
+    for quantum in ["99999999s", "61s", "4ms"] {
+        let output = node.cli(["scheduler", "set", "RR", "--quantum", quantum]);
+        assert_eq!(output.status, 2, "{output:?}");
+        for text in [&format!("'{quantum}'"), "5 ms at least and 60 s at most"] {
+            assert!(output.stderr.contains(text), "{text}: {output:?}");
+        }
+    }
+    // What the command line takes for possible is what the node takes for possible.
+    for (milliseconds, possible) in [(4.9, false), (5.0, true), (60_000.0, true), (60_001.0, false)] {
+        let reply = node.call(json!({ "type": "SET_SCHEDULER", "algorithm": "RR", "quantum_ms": milliseconds }));
+        assert_eq!(reply["type"] != "ERROR", possible, "{milliseconds}: {reply}");
+    }
+    assert_eq!(out(&node, "scheduler set RR --quantum 60s"), "Scheduler set: RR, quantum 60000 ms\n");
+}
+
 // Resources and deadlocks.
 
 #[test]
@@ -156,6 +260,8 @@ fn resources_are_requested_by_the_rules_of_the_banker() {
     assert!(fails(&node, "resources request P2 PRINTER").contains("unsafe state"));
     assert!(fails(&node, "resources request P1 CPU=2").contains("Request exceeds need"));
     assert!(fails(&node, "resources request P1 CPU=-1").contains("Error"));
+    let output = node.cli(["resources", "request", "P1", "CPU", "2"]);
+    assert!(output.status == 2 && output.stderr.contains("CPU=2"), "{output:?}");
     assert_eq!(out(&node, "resources request P1 PRINTER CPU"), "Granted; P1 has 1 CPU, 2 PRINTER\n");
     assert!(out(&node, "resources").contains("P1 "));
     assert_eq!(out(&node, "resources release P1 PRINTER=2 CPU"), "Released; P1 has nothing\n");
@@ -251,6 +357,14 @@ fn the_arena_is_allocated_drawn_and_freed() {
     assert!(out(&node, "free client-1").contains("1 block given back, 16.0 MiB"));
     assert!(fails(&node, "free client-1").contains("Memory deallocation failed"));
     assert_eq!(node.cli(["alloc", "client-1", "much"]).status, 2);
+    // Behind an @ stands the id of a peer, and nothing else.
+    let of_peer = format!("P7@{}", "5f0c6b1e-0000-4000-8000-000000000000");
+    assert!(out(&node, &format!("alloc {of_peer} 1K")).starts_with(&format!("{of_peer}: 1024 bytes")));
+    for line in ["alloc a@b 1K", "alloc P7@127.0.0.1:9000 1K", "sem wait door --as a@b", "queue send q x --as a@b"] {
+        let output = node.cli(line.split(' '));
+        assert!(output.status == 2 && output.stderr.contains("PROCESS@PEER"), "{line}: {output:?}");
+    }
+    assert!(out(&node, "alloc --help").contains("P7@PEER"));
 }
 
 // Queues and semaphores.
@@ -328,7 +442,13 @@ fn top_prints_once_where_there_is_no_terminal() {
         assert!(text.contains(part), "{part} in {text}");
     }
     assert!(!text.contains('\u{1b}'), "{text:?}");
-    assert!(node.cli(["--json", "top"]).success().json_lines().len() >= 4);
+    let json = node.cli(["--json", "top"]).success().json();
+    assert_eq!(json["status"]["peer_id"], node.peer_id(), "{json:#}");
+    assert_eq!(json["processes"]["processes"][0]["pid"], pid.as_str(), "{json:#}");
+    assert_eq!(json["queues"]["queues"][0]["queue_id"], "jobs", "{json:#}");
+    assert_eq!(json["semaphores"]["semaphores"][0]["initial_value"], 3, "{json:#}");
+    assert_eq!(json["arena"]["type"], "MEMORY_MAP", "{json:#}");
+    assert_eq!(json.get("scheduler"), Some(&Value::Null), "nobody runs tasks: {json:#}");
 }
 
 #[test]
@@ -394,6 +514,14 @@ fn an_error_says_which_command_helps() {
     }
 }
 
+/// A text names the plugin that is missing, and no message.
+#[track_caller]
+fn said_in_words(line: &str, text: &str) {
+    assert!(text.contains("has no plugin for ") && text.contains("in its plugins.toml"), "{line}: {text}");
+    let mut words = text.split(|character: char| !character.is_ascii_uppercase() && character != '_');
+    assert!(!words.any(|word| word.len() > 3 && word.contains('_')), "{line}: {text}");
+}
+
 #[test]
 fn each_command_has_a_help_and_says_when_nobody_answers() {
     let node = TestNode::peer().plugins("[plugins.memory]\n").start();
@@ -418,7 +546,32 @@ fn each_command_has_a_help_and_says_when_nobody_answers() {
     ] {
         let help = node.cli([command, "--help"]).success().stdout;
         assert!(help.contains("Usage: potluck"), "{help}");
-        assert!(!fails(&node, question).is_empty(), "{question}");
+        said_in_words(question, &fails(&node, question));
     }
+    for question in [
+        "scheduler",
+        "cpu --program x",
+        "cancel --task-id x",
+        "files",
+        "del-file x",
+        "owned",
+        "sandbox list",
+        "deadlock resolve",
+        "history clear",
+        "allocator set BEST_FIT",
+        "sem signal s",
+        "priority P1 5",
+        "kill P1 P2",
+        "alloc P1 5 --wait",
+    ] {
+        said_in_words(question, &fails(&node, question));
+    }
+    said_in_words("selftest", &out(&node, "selftest"));
+    let output = node.cli_with_input(["batch", "-"], "{\"program\": \"x\"}");
+    said_in_words("batch", output.stdout.lines().find(|line| line.contains("Error")).unwrap());
+    // Programs, and whoever has named a message, get the node's own words.
+    assert!(fails(&node, "send LIST_QUEUES").contains("no provider answers LIST_QUEUES"));
+    let reply = node.cli(["--json", "queue", "list"]).json();
+    assert!(reply["error"].as_str().is_some_and(|text| text.contains("LIST_QUEUES")), "{reply}");
     assert!(out(&node, "top").contains("No provider of processes"));
 }

@@ -198,7 +198,7 @@ def main():
     assert_eq!(wire.read()["result"], first["result"], "they had the same worker");
     wait_for("its end to be known", || {
         // In all, and no longer so far.
-        let ended = node.cli(["--json", "ps"]).success().json();
+        let ended = node.cli(["--json", "ps", "--all"]).success().json();
         ended["processes"].as_array().unwrap().iter().all(|process| process.get("usage").is_none())
     });
 }

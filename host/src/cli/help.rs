@@ -54,6 +54,7 @@ pub(super) const SEND_HELP: &str = "\
 Examples:
   potluck send STATUS
   potluck send SET_MEM key=greeting value='\"hello\"'
+  potluck send '{\"type\": \"SET_MEM\", \"key\": \"greeting\", \"value\": \"hello\"}'
   potluck send CPU_TASK program='def main(x): return -x' args='[5]' --to 127.0.0.1:9001";
 
 pub(super) const COMPLETIONS_HELP: &str = "\

@@ -1,10 +1,13 @@
 //! The commands of the operating system: processes, resources, memory, queues, semaphores, history. Definitions only.
 
 mod help;
+mod values;
 
 use crate::commands::values::{byte_size, seconds};
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
+pub(crate) use values::Units;
+use values::{address, number, process_name, units};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum OsCommand {
@@ -242,21 +245,6 @@ pub(crate) struct ResourcesArgs {
     pub(crate) to: ToArgs,
 }
 
-/// A resource and a number of its units, as `CPU=2`; one unit without a number.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Units {
-    pub(crate) resource: String,
-    pub(crate) units: i64,
-}
-
-fn units(text: &str) -> Result<Units, String> {
-    let (resource, units) = text.split_once('=').unwrap_or((text, "1"));
-    match units.parse() {
-        Ok(units) if !resource.is_empty() => Ok(Units { resource: resource.to_owned(), units }),
-        _ => Err("write RESOURCE=UNITS, such as CPU=2, or RESOURCE for one unit".to_owned()),
-    }
-}
-
 #[derive(Debug, Subcommand)]
 pub(crate) enum ResourcesCommand {
     /// Show resources, processes and who waits (without a subcommand as well)
@@ -337,8 +325,8 @@ pub(crate) enum DeadlockCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct AllocArgs {
-    /// The process that gets the block; any name without @ will do
-    #[arg(value_name = "PID")]
+    /// The process that gets the block, or any other name; P7@PEER is P7 of the peer with this id, not with --to
+    #[arg(value_name = "PID", value_parser = process_name)]
     pub(crate) pid: String,
 
     /// Its size, such as 4096, 64K or 1.5MiB
@@ -369,20 +357,6 @@ pub(crate) struct FreeArgs {
 
     #[command(flatten)]
     pub(crate) to: ToArgs,
-}
-
-/// A number, also a hexadecimal one.
-fn address(text: &str) -> Result<u64, String> {
-    let number = match text.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16),
-        None => text.parse(),
-    };
-    number.map_err(|_| "write an address, such as 4096 or 0x1000".to_owned())
-}
-
-/// A number that cannot be negative.
-fn number(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| "write a whole number, 0 or above".to_owned())
 }
 
 #[derive(Debug, Args)]
@@ -427,8 +401,8 @@ pub(crate) struct QueueArgs {
 /// In whose name something is done.
 #[derive(Debug, Args)]
 pub(crate) struct NameArgs {
-    /// In whose name: a process, or any name without @
-    #[arg(long = "as", value_name = "NAME", default_value = "client")]
+    /// In whose name: a process, or any other name; P7@PEER is P7 of the peer with this id, not with --to
+    #[arg(long = "as", value_name = "NAME", default_value = "client", value_parser = process_name)]
     pub(crate) name: String,
 }
 
@@ -660,22 +634,4 @@ pub(crate) struct TopArgs {
 
     #[command(flatten)]
     pub(crate) to: ToArgs,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn units_have_a_name_and_a_number() {
-        assert_eq!(units("CPU=2"), Ok(Units { resource: "CPU".to_owned(), units: 2 }));
-        assert_eq!(units("CPU"), Ok(Units { resource: "CPU".to_owned(), units: 1 }));
-        assert_eq!(units("CPU=-2").map(|units| units.units), Ok(-2), "the node refuses it, with its reason");
-        for text in ["", "=2", "CPU=", "CPU=x"] {
-            assert!(units(text).is_err(), "{text}");
-        }
-        assert_eq!((address("0x10"), address("16")), (Ok(16), Ok(16)));
-        assert!(address("ten").is_err());
-        assert_eq!((number("0"), number("-1").is_err(), number("many").is_err()), (Ok(0), true, true));
-    }
 }

@@ -1,6 +1,7 @@
 //! `potluck scheduler` and `potluck schedule`: definitions.
 
 use clap::{Args, Subcommand};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 pub(super) const SCHEDULER_HELP: &str = "\
@@ -48,7 +49,7 @@ pub(crate) struct SchedulerSetArgs {
     pub(crate) algorithm: String,
 
     /// RR: how long a task may run while others wait, such as 50ms or 0.1s [default: 50ms]
-    #[arg(long, value_name = "TIME", value_parser = milliseconds)]
+    #[arg(long, value_name = "TIME", value_parser = quantum)]
     pub(crate) quantum: Option<f64>,
 
     /// SJF and PRIORITY: a more urgent task stops one that runs
@@ -92,6 +93,20 @@ pub(crate) struct ScheduleCompareArgs {
     pub(crate) quantum: Option<f64>,
 }
 
+/// The quanta that processes can follow, in milliseconds. The node says the same, but of a number in milliseconds.
+const QUANTUM_MS: RangeInclusive<f64> = 5.0..=60_000.0;
+
+/// A quantum in milliseconds.
+fn quantum(text: &str) -> Result<f64, String> {
+    match milliseconds(text) {
+        Ok(value) if QUANTUM_MS.contains(&value) => Ok(value),
+        _ => Err("a quantum is 5 ms at least and 60 s at most, such as 50ms".to_owned()),
+    }
+}
+
+/// The longest time in milliseconds that a node takes as it is.
+const TIME_MS_MAX: f64 = 1e9;
+
 /// A short time in milliseconds: `50ms`, `0.05s`, or a number of milliseconds.
 fn milliseconds(text: &str) -> Result<f64, String> {
     let (number, factor) = match text.strip_suffix("ms") {
@@ -99,6 +114,9 @@ fn milliseconds(text: &str) -> Result<f64, String> {
         None => text.strip_suffix('s').map_or((text, 1.0), |number| (number, 1000.0)),
     };
     match number.trim().parse::<f64>() {
+        Ok(value) if value.is_finite() && value * factor > TIME_MS_MAX => {
+            Err("that is too long; write a time such as 50ms or 0.05s".to_owned())
+        }
         Ok(value) if value.is_finite() && value > 0.0 => Ok(value * factor),
         _ => Err("write a time such as 50ms or 0.05s".to_owned()),
     }
@@ -113,8 +131,16 @@ mod tests {
         for (text, expected) in [("50ms", 50.0), ("0.05s", 50.0), ("20", 20.0), ("0.5 ms", 0.5)] {
             assert!((milliseconds(text).unwrap() - expected).abs() < 1e-9, "{text}");
         }
-        for text in ["", "ms", "-5ms", "0", "nan", "infs", "5m"] {
+        for text in ["", "ms", "-5ms", "0", "nan", "infs", "5m", "1000001s"] {
             assert!(milliseconds(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_quantum_is_one_that_processes_can_follow() {
+        assert_eq!((quantum("5ms"), quantum("60s")), (Ok(5.0), Ok(60_000.0)));
+        for text in ["4.9ms", "61s", "99999999s"] {
+            assert!(quantum(text).is_err_and(|mistake| mistake.contains("5 ms") && mistake.contains("60 s")), "{text}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod health;
 
+use super::pages::Pages;
 use super::session::{Session, Target, parse};
 use super::transfer::events::Watching;
 use super::transfer::is_dash;
@@ -124,18 +125,17 @@ pub(super) async fn run(session: &Session, args: FilesArgs) -> anyhow::Result<Ex
     }
 }
 
-/// Lists files, one page or all pages. With JSON it prints one reply a line.
+/// Lists files, one page or all pages.
 async fn list(session: &Session, args: FilesArgs) -> anyhow::Result<ExitCode> {
     let prefix = args.prefix.map(Into::into);
     let mut request = ListFiles { prefix, after: None, limit: args.limit.map(usize::from) };
     let mut table = Table::new(&["NAME", "SIZE", "CHANGED", "OWNER"]);
+    let mut pages = Pages::new("files", session.json);
     let mut listed = 0;
     loop {
         let reply = session.ask(&request).await?;
         let page: FileList = parse(&reply)?;
-        if session.json {
-            output::print_json(&reply.json)?;
-        }
+        pages.add(&reply.json);
         listed += page.files.len();
         for file in page.files.iter().filter(|_| !session.json) {
             table.row([
@@ -147,7 +147,7 @@ async fn list(session: &Session, args: FilesArgs) -> anyhow::Result<ExitCode> {
         }
         // An empty page ends the list whatever it says, so that no answer makes this run for ever.
         request.after = page.next.filter(|_| !page.files.is_empty()).map(Into::into);
-        if args.all && request.after.is_some() {
+        if args.all && request.after.is_some() && !pages.is_full() {
             continue;
         }
         if !session.json {
@@ -165,6 +165,7 @@ async fn list(session: &Session, args: FilesArgs) -> anyhow::Result<ExitCode> {
                 ));
             }
         }
+        pages.finish()?;
         return Ok(ExitCode::SUCCESS);
     }
 }

@@ -1,5 +1,6 @@
 //! `potluck set-mem`, `get-mem`, `del-mem` and `list-mem`.
 
+use super::pages::Pages;
 use super::session::{Session, parse};
 use super::{UsageError, values};
 use crate::cli::{DelMemArgs, GetMemArgs, ListMemArgs, SetMemArgs};
@@ -61,17 +62,16 @@ pub(super) async fn delete(session: &Session, args: &DelMemArgs) -> anyhow::Resu
     Ok(if response.deleted { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Lists keys, one page or all pages. With JSON it prints one reply a line.
+/// Lists keys, one page or all pages.
 pub(super) async fn list(session: &Session, args: ListMemArgs) -> anyhow::Result<ExitCode> {
     let mut request = ListMem { prefix: args.prefix, after: None, limit: args.limit.map(usize::from) };
     let mut table = Table::new(&["KEY", "SIZE", "VERSION", "EXPIRES IN"]);
+    let mut pages = Pages::new("entries", session.json);
     let mut listed = 0;
     loop {
         let reply = session.ask(&request).await?;
         let page: MemList = parse(&reply)?;
-        if session.json {
-            output::print_json(&reply.json)?;
-        }
+        pages.add(&reply.json);
         listed += page.entries.len();
         for entry in page.entries.iter().filter(|_| !session.json) {
             table.row([
@@ -83,7 +83,7 @@ pub(super) async fn list(session: &Session, args: ListMemArgs) -> anyhow::Result
         }
         // An empty page ends the list whatever it says, so that no answer makes this run for ever.
         request.after = page.next.filter(|_| !page.entries.is_empty());
-        if args.all && request.after.is_some() {
+        if args.all && request.after.is_some() && !pages.is_full() {
             continue;
         }
         if !session.json {
@@ -97,6 +97,7 @@ pub(super) async fn list(session: &Session, args: ListMemArgs) -> anyhow::Result
                 output::note(&format!("{listed} keys listed of {} on the node; --all lists all", page.key_count));
             }
         }
+        pages.finish()?;
         return Ok(ExitCode::SUCCESS);
     }
 }

@@ -31,10 +31,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Carries one of the commands out.
 pub(super) async fn run(session: Session, command: OsCommand) -> anyhow::Result<ExitCode> {
-    let (plugin, json) = (provider(&command), session.json);
+    let json = session.json;
     let result = carry_out(session, command).await;
     // Programs get the node's own words.
-    if json { result } else { result.map_err(|error| advised(error, plugin)) }
+    if json { result } else { result.map_err(advised) }
 }
 
 async fn carry_out(session: Session, command: OsCommand) -> anyhow::Result<ExitCode> {
@@ -122,7 +122,7 @@ fn report_one(node: &Node, name: &str, error: anyhow::Error) -> anyhow::Result<(
 
 /// What went wrong, with the name of what it went wrong with.
 fn about(name: &str, refusal: &ProviderError) -> String {
-    let text = with_advice(refusal, PROCESS);
+    let text = with_advice(refusal);
     if text.split_whitespace().any(|word| word.trim_end_matches([',', ';', ':']) == name) {
         text
     } else {
@@ -130,33 +130,10 @@ fn about(name: &str, refusal: &ProviderError) -> String {
     }
 }
 
-/// The plugin that knows processes.
-const PROCESS: &str = "process";
-
-/// The plugin that answers a command.
-fn provider(command: &OsCommand) -> &'static str {
-    match command {
-        OsCommand::Resources(_) | OsCommand::Deadlock(_) => "deadlock",
-        OsCommand::Alloc(_) | OsCommand::Free(_) | OsCommand::Memmap(_) | OsCommand::Allocator(_) => "memory-manager",
-        OsCommand::Queue(_) | OsCommand::Sem(_) => "ipc",
-        OsCommand::History(_) => "history",
-        OsCommand::Quota(_) => "quota",
-        OsCommand::Cache(_) => "cache",
-        OsCommand::Ps(_)
-        | OsCommand::Kill(_)
-        | OsCommand::Pause(_)
-        | OsCommand::Resume(_)
-        | OsCommand::Wait(_)
-        | OsCommand::Priority(_)
-        | OsCommand::Group(_)
-        | OsCommand::Top(_) => PROCESS,
-    }
-}
-
-fn advised(error: anyhow::Error, plugin: &str) -> anyhow::Error {
+fn advised(error: anyhow::Error) -> anyhow::Error {
     match error.downcast::<ProviderError>() {
         Ok(mut refusal) => {
-            refusal.message = with_advice(&refusal, plugin);
+            refusal.message = with_advice(&refusal);
             refusal.into()
         }
         Err(error) => error,
@@ -165,10 +142,9 @@ fn advised(error: anyhow::Error, plugin: &str) -> anyhow::Error {
 
 /// The node's words, and which command helps. Many of these words are those of the original system, and clients compare
 /// them, so the node itself cannot say more.
-fn with_advice(refusal: &ProviderError, plugin: &str) -> String {
+fn with_advice(refusal: &ProviderError) -> String {
     let text = &refusal.message;
     let advice = match (&*refusal.code, text.split(' ').next().unwrap_or_default()) {
-        (ProviderError::NO_PROVIDER, _) => return format!("{text}, and name [plugins.{plugin}] in its plugins.toml"),
         ("not_found", "Process") => "`potluck ps --all` shows those that there are",
         ("not_found", "Queue") => "`potluck queue list` shows those that there are",
         ("not_found", "Semaphore") => "`potluck sem list` shows those that there are",
@@ -199,15 +175,12 @@ mod tests {
 
     #[test]
     fn an_error_says_which_command_helps() {
-        let text = |code: &'static str, text: &str| with_advice(&ProviderError::new(code, text), "ipc");
+        let text = |code: &'static str, text: &str| with_advice(&ProviderError::new(code, text));
         assert_eq!(
             text("not_found", "Queue q not found"),
             "Queue q not found; `potluck queue list` shows those that there are"
         );
         assert_eq!(text("internal", "Queue q is odd"), "Queue q is odd");
-        assert!(
-            text(ProviderError::NO_PROVIDER, "see `potluck plugins`").ends_with("[plugins.ipc] in its plugins.toml")
-        );
     }
 
     #[test]

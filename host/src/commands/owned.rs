@@ -1,6 +1,7 @@
 //! `potluck upload`, `download`, `owned` and `delete-owned`: files that nobody but their owner can read.
 
 use super::files::{finish, name_for, not_found};
+use super::pages::Pages;
 use super::pool::moment;
 use super::session::{Session, Target, parse};
 use super::transfer::receive::{self, Destination, Wanted, base_name};
@@ -98,16 +99,16 @@ pub(super) async fn each_page(
     take: &mut dyn FnMut(&OwnedFileList),
 ) -> anyhow::Result<Response> {
     let mut request = ListOwnedFiles { filename: name.map(Into::into), ..ListOwnedFiles::default() };
+    let mut pages = Pages::new("owned_files", session.json);
     loop {
         let reply = session.ask(&request).await?;
         let page: OwnedFileList = parse(&reply)?;
-        if session.json {
-            output::print_json(&reply.json)?;
-        }
+        pages.add(&reply.json);
         take(&page);
         // An empty page ends the list whatever it says, so that no answer makes this run for ever.
-        request.after = page.next.filter(|_| !page.owned_files.is_empty()).map(Into::into);
+        request.after = page.next.filter(|_| !page.owned_files.is_empty() && !pages.is_full()).map(Into::into);
         if request.after.is_none() {
+            pages.finish()?;
             return Ok(reply);
         }
     }

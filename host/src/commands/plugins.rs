@@ -66,11 +66,6 @@ fn row(plugin: &PluginReport) -> [Cell; 8] {
         PluginState::Started => Some(Color::Green),
         PluginState::Declared | PluginState::Loaded | PluginState::Stopped => None,
     };
-    // Before the first call there is no latency.
-    let latency = |microseconds: f64| match plugin.calls {
-        0 => text_cell("-"),
-        _ => text_cell(&units::seconds(microseconds / 1e6)),
-    };
     [
         text_cell(&plugin.id),
         state_cell(plugin.state.word(), color),
@@ -78,7 +73,22 @@ fn row(plugin: &PluginReport) -> [Cell; 8] {
         text_cell(&plugin.isolation),
         text_cell(&plugin.calls.to_string()),
         text_cell(&plugin.errors.to_string()),
-        latency(plugin.p50_microseconds),
-        latency(plugin.p99_microseconds),
+        text_cell(&latency(plugin.p50_microseconds)),
+        text_cell(&latency(plugin.p99_microseconds)),
     ]
+}
+
+/// A latency for people. Of short answers the node times only some, so at first there is none, and it says 0.
+fn latency(microseconds: f64) -> String {
+    if microseconds > 0.0 { units::seconds(microseconds / 1e6) } else { "-".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_answer_takes_no_time() {
+        assert_eq!([0.0, 0.25, 1.5].map(latency), ["-", "250 ns", "1.5 µs"]);
+    }
 }

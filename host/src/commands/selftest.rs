@@ -1,5 +1,6 @@
 //! `potluck selftest`: checks a running node from outside, with messages that any client could send.
 
+use super::missing;
 use super::session::{Session, is_no_provider, new_uuid, parse};
 use crate::output::{self, python_text};
 use anyhow::{Context, anyhow, bail, ensure};
@@ -47,6 +48,8 @@ pub(super) async fn run(session: &Session) -> anyhow::Result<ExitCode> {
         let milliseconds = start.elapsed().as_secs_f64() * 1e3;
         let (word, reason) = match &result {
             Ok(()) => ("ok", String::new()),
+            // Programs get the node's own words.
+            Err(error) if is_no_provider(error) && !session.json => ("skip", missing::in_words(error)),
             Err(error) if is_no_provider(error) => ("skip", format!("{error:#}")),
             Err(error) => ("FAIL", format!("{error:#}")),
         };
@@ -148,7 +151,7 @@ async fn batch(session: &Session) -> anyhow::Result<()> {
     ensure!(results.len() == TASKS, "{} results came back for {TASKS} tasks", results.len());
     for (n, result) in results.iter().enumerate() {
         let result: CpuResult<'_> =
-            serde_json::from_str(result.get()).with_context(|| format!("result {n} is no CPU_RESULT"))?;
+            serde_json::from_str(result.get()).with_context(|| format!("result {n} is no result of a task"))?;
         expect_result(&result, &(n * n).to_string()).with_context(|| format!("task {n} of the batch"))?;
     }
     Ok(())
@@ -174,7 +177,9 @@ async fn cancel(session: &Session) -> anyhow::Result<()> {
     while !submitter.is_finished() {
         match session.ask(&cancel).await {
             Ok(_) => break,
-            Err(error) if start.elapsed() > REFUSAL_TIMEOUT => return Err(error.context("CANCEL_TASK was refused")),
+            Err(error) if start.elapsed() > REFUSAL_TIMEOUT => {
+                return Err(error.context("the task could not be cancelled"));
+            }
             // The node may not have taken the task in yet.
             Err(_) => tokio::time::sleep(POLL_INTERVAL).await,
         }

@@ -3,9 +3,12 @@
 use super::session::Session;
 use super::{UsageError, guest};
 use crate::cli::SendArgs;
+use crate::output::raw_json::{Members, string};
 use crate::output::{self, raw_json, units};
 use anyhow::Context;
 use potluck_sdk::message::RawValue;
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::process::ExitCode;
 
 /// Sends a message and prints the reply.
@@ -36,9 +39,19 @@ pub(super) async fn run(session: &Session, args: SendArgs) -> anyhow::Result<Exi
 
 /// The message's text. The values stay as they were typed, digit for digit.
 fn compose(args: &SendArgs) -> Result<String, UsageError> {
-    let mut names = vec!["type", "id", "attachment"];
+    let whole = args.message_type.trim_start().starts_with('{').then(|| whole(&args.message_type)).transpose()?;
+    let message_type = match &whole {
+        Some((message_type, _)) => message_type,
+        None => &args.message_type,
+    };
+    if message_type.is_empty() || message_type.contains(['"', '\\']) || message_type.contains(char::is_control) {
+        return Err(UsageError(format!(
+            "{message_type:?} is no type of a message; write the type first, such as STATUS"
+        )));
+    }
+    let mut names = HashSet::from(["type", "id", "attachment"]);
     if args.to.is_some() {
-        names.push("to");
+        names.insert("to");
     }
     let mut json = String::from("{");
     let mut push = |name: &str, value: &RawValue| {
@@ -50,22 +63,38 @@ fn compose(args: &SendArgs) -> Result<String, UsageError> {
         json.push_str(value.get());
     };
     let text = |text: &str| super::values::text_value(text).map_err(UsageError);
-    push("type", &text(&args.message_type)?);
+    push("type", &text(message_type)?);
     if let Some(peer) = &args.to {
         push("to", &text(peer)?);
     }
-    for member in &args.members {
-        if names.contains(&member.name.as_str()) {
+    let of_whole = whole.iter().flat_map(|(_, members)| members).map(|(name, value)| (name.as_ref(), *value));
+    for (name, value) in of_whole.chain(args.members.iter().map(|member| (member.name.as_str(), &*member.value))) {
+        if !names.insert(name) {
             return Err(UsageError(format!(
-                "the field {:?} is set already; give each field once, and leave type, id and attachment to this command",
-                member.name
+                "the field {name:?} is set already; give each field once, and leave type, id and attachment to this command"
             )));
         }
-        push(&member.name, &member.value);
-        names.push(&member.name);
+        push(name, value);
     }
     json.push('}');
     Ok(json)
+}
+
+/// A message that was given as JSON: its type, and the rest of it.
+type Whole<'a> = (String, Vec<(Cow<'a, str>, &'a RawValue)>);
+
+fn whole(json: &str) -> Result<Whole<'_>, UsageError> {
+    let mistake = |what: &str| {
+        UsageError(format!(
+            "{what}; write the type and then the fields, such as SET_MEM key=a value=5, or a JSON object with a `type`"
+        ))
+    };
+    let Members(mut members) =
+        serde_json::from_str(json).map_err(|error| mistake(&format!("the message is no JSON ({error})")))?;
+    let index = members.iter().position(|(name, _)| name == "type");
+    let (_, value) = members.remove(index.ok_or_else(|| mistake("the message has no `type`"))?);
+    let message_type = string(value.get()).ok_or_else(|| mistake("the `type` of the message is no text"))?;
+    Ok((message_type, members))
 }
 
 #[cfg(test)]
@@ -89,6 +118,31 @@ mod tests {
         assert_eq!(message, r#"{"type":"SET_MEM","to":"127.0.0.1:9001","key":"a","value":[1.00, 1e2],"q\"":"x"}"#);
         assert_eq!(compose(&args(&[], None)).unwrap(), r#"{"type":"SET_MEM"}"#);
         assert_eq!(compose(&args(&["to=\"p\""], None)).unwrap(), r#"{"type":"SET_MEM","to":"p"}"#);
+    }
+
+    #[test]
+    fn a_whole_message_is_sent_as_it_is() {
+        let whole = |json: &str, members: &[&str], to: Option<&str>| {
+            compose(&SendArgs { message_type: json.to_owned(), ..args(members, to) }).map_err(|error| error.to_string())
+        };
+        let json = r#" {"key": "a", "value": [1.00], "type": "SET_MEM"}"#;
+        assert_eq!(whole(json, &[], None).unwrap(), r#"{"type":"SET_MEM","key":"a","value":[1.00]}"#);
+        let more = whole(r#"{"type":"GET_MEM"}"#, &["key=a"], Some("p")).unwrap();
+        assert_eq!(more, r#"{"type":"GET_MEM","to":"p","key":"a"}"#);
+        for (json, mistake) in [
+            (r#"{"key":"a"}"#, "has no `type`"),
+            (r#"{"type":5}"#, "is no text"),
+            (r#"{"type":"PING""#, "is no JSON"),
+            (r#"{"type":"PING","id":1}"#, "\"id\" is set already"),
+            (r#"{"type":"PING","type":"PONG"}"#, "\"type\" is set already"),
+            (r#"{"type":"PING","a":1,"a":2}"#, "\"a\" is set already"),
+            (r#"{"type":"a\"b"}"#, "write the type first"),
+            (r#""PING""#, "write the type first"),
+            ("", "write the type first"),
+        ] {
+            assert!(whole(json, &[], None).is_err_and(|error| error.contains(mistake)), "{json}: {mistake}");
+        }
+        assert!(whole(r#"{"type":"PING","to":"p"}"#, &[], Some("q")).is_err());
     }
 
     #[test]

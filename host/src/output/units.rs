@@ -14,7 +14,7 @@ pub(crate) fn bytes(count: u64) -> String {
     if unit == "B" { format!("{count} B") } else { format!("{value:.1} {unit}") }
 }
 
-/// `2 h 5 min`, `12.3 s`, `1.5 ms` or `20 µs`: two figures that matter.
+/// `2 h 5 min`, `12.3 s`, `1.5 ms`, `20 µs` or `250 ns`: two figures that matter.
 pub(crate) fn seconds(value: f64) -> String {
     if value < 0.0 {
         return format!("-{}", seconds(-value));
@@ -22,6 +22,9 @@ pub(crate) fn seconds(value: f64) -> String {
     if value < 60.0 {
         return match value {
             0.0 => "0 s".to_owned(),
+            _ if value < 1e-9 => "<1 ns".to_owned(),
+            // What would round up to 1000 ns is said in the larger unit.
+            _ if value < 0.999_5e-6 => format!("{:.0} ns", value * 1e9),
             _ if value < 0.001 => format!("{:.1} µs", value * 1e6),
             _ if value < 1.0 => format!("{:.1} ms", value * 1e3),
             _ => format!("{value:.1} s"),
@@ -83,6 +86,10 @@ mod tests {
         for (value, text) in [
             (0.0, "0 s"),
             (0.000_02, "20.0 µs"),
+            (1e-12, "<1 ns"),
+            (0.000_000_007, "7 ns"),
+            (0.000_000_25, "250 ns"),
+            (0.000_000_999_9, "1.0 µs"),
             (0.0015, "1.5 ms"),
             (12.34, "12.3 s"),
             (-1.0, "-1.0 s"),

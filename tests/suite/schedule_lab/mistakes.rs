@@ -83,10 +83,10 @@ fn options_that_cannot_be_are_refused_with_what_is_possible() {
         refused(&node, &fine, options, expected);
     }
     // What is no time at all is found out before the node is asked.
-    for quantum in ["0", "-1ms", "soon"] {
+    for quantum in ["0", "-1ms", "soon", "99999999s"] {
         let output = compare(&node, &fine.to_string(), &[&format!("--quantum={quantum}")]);
         assert_eq!((output.status, output.stdout.as_str()), (WRONG_USAGE, ""), "{output:?}");
-        assert!(output.stderr.contains("--quantum"), "{output:?}");
+        assert!(output.stderr.contains(&format!("'{quantum}' for '--quantum")), "{output:?}");
     }
 }
 
@@ -99,6 +99,9 @@ fn a_file_that_is_no_workload_is_wrong_usage_and_says_where_it_is_wrong() {
         ("{\"processes\": [{\"burst_ms\": 1}]", &["line 1 column"]),
         ("{\"processes\": [{\"burst_ms\": NaN}]}", &["line 1 column"]),
         ("{\"processes\": [{\"burst_ms\": 1}]} and more", &["trailing characters"]),
+        ("[]", &["it must be a JSON object with a list of processes, such as {\"processes\": "]),
+        ("5", &["it must be a JSON object with a list of processes"]),
+        ("{\"processes\": [[]]}", &["processes[0]: it must be an object with `burst_ms`"]),
         ("{}", &["missing field `processes`"]),
         ("{\"processes\": [{\"name\": \"P1\"}]}", &["missing field `burst_ms`", "processes[0]"]),
         ("{\"processes\": [{\"burst_ms\": 1, \"prio\": 2}]}", &["unknown field `prio`", "processes[0]"]),

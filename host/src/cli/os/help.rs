@@ -8,6 +8,9 @@ Examples:
   potluck ps --all --by local --flat
   potluck --json ps
 
+Those that have ended are left out, unless --all, a PID or --state asks for them. With --json, a PID alone gives the tree
+below it; all else gives a list. --limit counts those that are shown.
+
 Every task is a process. CPU is the processor time that it has used so far and MEMORY what its process has, or had at most
 when it has ended; tasks that other peers run have neither until they end. AGE is the time since it was created. WHERE is
 the peer that runs it.";
@@ -120,4 +123,5 @@ Examples:
   potluck top
   potluck --port 9001 top --every 0.5
 
-Ends with q or Ctrl-C. Where standard output is no terminal it prints the screen once.";
+Ends with q or Ctrl-C. Where standard output is no terminal it prints the screen once; with --json it prints one object
+whose members are status, processes, scheduler, arena, queues and semaphores, null where the node has no plugin for it.";

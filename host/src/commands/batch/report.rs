@@ -1,6 +1,7 @@
 //! What `potluck batch` prints: a line for each task as it is done, a bar meanwhile, a summary at the end.
 
 use super::window::Finished;
+use crate::commands::missing;
 use crate::commands::task_files::Saver;
 use crate::output::{self, OutputError, printable, python_text, shorten, units};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -175,7 +176,7 @@ impl Row {
         };
         let response = match &finished.reply {
             Ok(response) => response,
-            Err(error) => return row("", None, Err(error.message.clone())),
+            Err(error) => return row("", None, Err(missing::refusal_in_words(error))),
         };
         match serde_json::from_str::<CpuResult<'_>>(&response.json) {
             Ok(result) => {
@@ -185,7 +186,11 @@ impl Row {
                 };
                 row(&result.executed_by, Some(result.turnaround_time), outcome)
             }
-            Err(_) => row("", None, Err("the reply is no CPU_RESULT".to_owned())),
+            Err(_) => row(
+                "",
+                None,
+                Err("the node's reply is no result of a task; use the same version on both sides".to_owned()),
+            ),
         }
     }
 

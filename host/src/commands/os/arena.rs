@@ -2,6 +2,7 @@
 
 use super::{Node, count};
 use crate::cli::{AllocArgs, AllocatorCommand, FreeArgs, MemmapArgs};
+use crate::commands::pages::Pages;
 use crate::commands::session::parse;
 use crate::output::table::Table;
 use crate::output::{self, units};
@@ -53,20 +54,20 @@ pub(super) async fn memmap(node: &Node, args: MemmapArgs) -> anyhow::Result<Exit
     let mut request = MemoryMap { limit: Some(PAGE), from: None };
     let mut blocks: Vec<MapLine> = Vec::new();
     let mut last = MemoryMapped::default();
+    let mut pages = Pages::new("blocks", node.json());
     for _ in 0..PAGES_MAX {
         let reply = node.ask(&request).await?;
         last = parse(&reply)?;
-        if node.json() {
-            output::print_json(&reply.json)?;
-        }
+        pages.add(&reply.json);
         let is_empty = last.blocks.is_empty();
         blocks.append(&mut last.blocks);
-        request.from = last.next.filter(|_| !is_empty);
+        request.from = last.next.filter(|_| !is_empty && !pages.is_full());
         if request.from.is_none() {
             break;
         }
     }
     if node.json() {
+        pages.finish()?;
         return Ok(ExitCode::SUCCESS);
     }
     output::print_line(&summary(&last))?;

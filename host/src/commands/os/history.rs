@@ -2,6 +2,7 @@
 
 use super::{Node, count, export};
 use crate::cli::{HistoryArgs, HistoryCommand};
+use crate::commands::pages::Pages;
 use crate::commands::session::parse;
 use crate::commands::{UsageError, duration::duration_seconds};
 use crate::output::raw_json::{Members, indent};
@@ -59,29 +60,31 @@ async fn one(node: &Node, task_id: &str) -> anyhow::Result<ExitCode> {
 async fn show(node: &Node, mut request: TaskHistory<'_>, limit: usize, as_table: bool) -> anyhow::Result<ExitCode> {
     let mut records: Vec<TaskRecord> = Vec::new();
     let mut statistics = None;
+    let mut pages = Pages::new("history", node.json());
     loop {
         request.limit = Some(limit.saturating_sub(records.len()).clamp(1, PAGE) as i64);
         let reply = node.ask(&request).await?;
         let page: TaskHistoryPage = parse(&reply)?;
-        if node.json() {
-            output::print_json(&reply.json)?;
-        }
+        // The newest records come first.
+        pages.add_before(&reply.json);
         if statistics.is_none() {
             statistics = Members::of(&reply.json).and_then(|reply| reply.get("statistics").map(indent));
         }
         records.splice(0..0, page.history);
         // A search that takes long is answered in parts. A `next` that does not go back would go on for ever.
         let goes_on = page.next.is_some() && page.next.is_none_or(|next| request.before.is_none_or(|last| next < last));
-        if !goes_on || records.len() >= limit {
+        if !goes_on || records.len() >= limit || pages.is_full() {
             break;
         }
         request.before = page.next;
     }
     if node.json() {
+        pages.finish()?;
         return Ok(ExitCode::SUCCESS);
     }
     if as_table {
         print_table(&records)?;
+        pages.finish()?;
         return Ok(ExitCode::SUCCESS);
     }
     output::print_line("Task History Statistics:")?;
@@ -89,9 +92,26 @@ async fn show(node: &Node, mut request: TaskHistory<'_>, limit: usize, as_table:
     output::print_line("")?;
     output::print_line(&format!("Recent Tasks ({}):", records.len()))?;
     for record in records.iter().skip(records.len().saturating_sub(RECENT)) {
-        output::print_line(&printable(&format!("  {}: {} - {}", record.task_id, record.status, record.task_type)))?;
+        output::print_line(&printable(&recent(record)))?;
     }
+    pages.finish()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A record in short: first what the original client says of it, then when it ended and how long it took.
+fn recent(record: &TaskRecord) -> String {
+    let took = record.execution_time.map(|time| format!(" after {}", units::seconds(time))).unwrap_or_default();
+    let TaskRecord { task_id, status, task_type, .. } = record;
+    format!("  {task_id}: {status} - {task_type}, ended {}{took}", ended(record))
+}
+
+/// When a task ended, by the clock of the node that has the record, to the second.
+fn ended(record: &TaskRecord) -> String {
+    let whole = |time: &str| time.split('.').next().unwrap_or_default().to_owned();
+    match record.timestamp.as_str() {
+        "" => whole(&units::utc_time(record.finished_unix_ms)) + "Z",
+        timestamp => whole(timestamp),
+    }
 }
 
 fn print_table(records: &[TaskRecord]) -> anyhow::Result<()> {
@@ -104,7 +124,7 @@ fn print_table(records: &[TaskRecord]) -> anyhow::Result<()> {
         let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
         let what = record.error.as_ref().or(record.result.as_ref()).map_or("", String::as_str);
         table.row([
-            record.timestamp.split('.').next().unwrap_or_default().to_owned(),
+            ended(record),
             record.task_id.clone(),
             record.status.clone(),
             record.execution_time.map_or_else(|| "-".to_owned(), units::seconds),
@@ -153,6 +173,21 @@ fn point(text: &str) -> PointInTime {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_says_when_it_ended_and_how_long_it_took() {
+        let record = TaskRecord {
+            task_id: "t1".to_owned(),
+            status: "SUCCESS".to_owned(),
+            task_type: "CPU_TASK".to_owned(),
+            timestamp: "2026-01-31T12:00:05.678901".to_owned(),
+            execution_time: Some(0.0123),
+            ..TaskRecord::default()
+        };
+        assert_eq!(recent(&record), "  t1: SUCCESS - CPU_TASK, ended 2026-01-31T12:00:05 after 12.3 ms");
+        let never_run = TaskRecord { timestamp: String::new(), execution_time: None, ..record };
+        assert_eq!(recent(&never_run), "  t1: SUCCESS - CPU_TASK, ended 1970-01-01T00:00:00Z");
+    }
 
     #[test]
     fn times_are_written_in_three_ways() {

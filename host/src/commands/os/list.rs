@@ -2,6 +2,7 @@
 
 use super::{Node, age_seconds, screen};
 use crate::cli::{PsArgs, StateName};
+use crate::commands::pages::Pages;
 use crate::commands::session::parse;
 use crate::output::table::{Table, state_cell, text_cell};
 use crate::output::{self, shorten, units};
@@ -47,7 +48,7 @@ pub(super) async fn ps(node: &Node, args: PsArgs) -> anyhow::Result<ExitCode> {
 
 /// The text to print.
 async fn show(node: &Node, args: &PsArgs) -> anyhow::Result<(String, ExitCode)> {
-    if let (Some(pid), true) = (&args.pid, node.json()) {
+    if let (Some(pid), true) = (&args.pid, node.json() && !chooses(args)) {
         let reply = node.ask(&ProcessTree { root_pid: Some(pid.into()), usage: true }).await?;
         return Ok((format!("{}\n", output::one_line(&reply.json)), ExitCode::SUCCESS));
     }
@@ -55,45 +56,71 @@ async fn show(node: &Node, args: &PsArgs) -> anyhow::Result<(String, ExitCode)> 
         state: args.state.map(state),
         group_id: args.group.as_deref().map(Into::into),
         after: None,
-        limit: Some(args.limit.clamp(1, PAGE)),
+        limit: Some(PAGE),
         usage: true,
     };
-    let mut json = String::new();
+    let mut pages = Pages::new("processes", node.json());
     let mut processes: Vec<ProcessFacts> = Vec::new();
-    let more = loop {
+    let mut more = loop {
         let reply = node.ask(&request).await?;
         let page: ProcessList = parse(&reply)?;
-        if node.json() {
-            json += &format!("{}\n", output::one_line(&reply.json));
-        }
+        pages.add(&reply.json);
         let is_empty = page.processes.is_empty();
         processes.extend(page.processes);
+        // Of which process one has come, is known when all are there.
+        if args.pid.is_none() {
+            choose(&mut processes, &mut pages.entries, |process| is_chosen(process, args));
+        }
         match page.next.filter(|_| !is_empty) {
-            Some(next) if processes.len() < args.limit => request.after = Some(next.into()),
+            Some(next) if (args.pid.is_some() || processes.len() < args.limit) && !pages.is_full() => {
+                request.after = Some(next.into());
+            }
             next => break next.is_some(),
         }
     };
-    if node.json() {
-        return Ok((json, ExitCode::SUCCESS));
-    }
     if let Some(pid) = &args.pid {
-        processes = below(processes, pid);
+        let wanted = below(&processes, pid);
+        choose(&mut processes, &mut pages.entries, |process| wanted.contains(&process.pid));
         anyhow::ensure!(
             !processes.is_empty(),
             "there is no process {pid}; `potluck ps --all` shows those that there are"
         );
+        choose(&mut processes, &mut pages.entries, |process| is_chosen(process, args));
     }
-    let wants_ended = args.all || args.state.is_some() || args.pid.is_some();
-    processes.retain(|process| {
-        (wants_ended || process.state != ProcessState::Terminated)
-            && args.by.as_ref().is_none_or(|by| process.requested_by == *by)
-            && args.name.as_ref().is_none_or(|name| has(process, name))
-    });
+    if processes.len() > args.limit {
+        processes.truncate(args.limit);
+        pages.entries.truncate(args.limit);
+        pages.cut_before(processes.last().map_or("", |process| &process.pid));
+        more = true;
+    }
+    if node.json() {
+        return Ok((format!("{}\n", output::one_line(&pages.text())), ExitCode::SUCCESS));
+    }
     let mut text = if processes.is_empty() { "No processes\n".to_owned() } else { table(&processes, args.flat) + "\n" };
     if more {
         text += "There are more; --limit shows them.\n";
     }
     Ok((text, ExitCode::SUCCESS))
+}
+
+/// Whether the command line asks for some processes among those below one, or for a list of them.
+fn chooses(args: &PsArgs) -> bool {
+    args.flat || args.state.is_some() || args.group.is_some() || args.by.is_some() || args.name.is_some()
+}
+
+/// Whether the command line asks for a process. Which state and group is meant the node has heeded.
+fn is_chosen(process: &ProcessFacts, args: &PsArgs) -> bool {
+    let wants_ended = args.all || args.state.is_some() || args.pid.is_some();
+    (wants_ended || process.state != ProcessState::Terminated)
+        && args.by.as_ref().is_none_or(|by| process.requested_by == *by)
+        && args.name.as_ref().is_none_or(|name| has(process, name))
+}
+
+/// Keeps the processes that are wanted, and of their texts, where there are any, the same.
+fn choose(processes: &mut Vec<ProcessFacts>, texts: &mut Vec<String>, is_wanted: impl Fn(&ProcessFacts) -> bool) {
+    let mut wanted = processes.iter().map(&is_wanted);
+    texts.retain(|_| wanted.next().unwrap_or(false));
+    processes.retain(is_wanted);
 }
 
 fn has(process: &ProcessFacts, name: &str) -> bool {
@@ -111,22 +138,22 @@ fn state(name: StateName) -> ProcessState {
     }
 }
 
-/// A process and all that came from it, of those that are there.
-fn below(processes: Vec<ProcessFacts>, root: &str) -> Vec<ProcessFacts> {
-    let mut wanted: HashSet<String> = HashSet::from([root.to_owned()]);
+/// The names of a process and of all that came from it, of those that are there.
+fn below(processes: &[ProcessFacts], root: &str) -> HashSet<String> {
+    let roots = processes.iter().filter(|process| process.pid == root);
+    let mut wanted: HashSet<String> = roots.map(|process| process.pid.clone()).collect();
     // A child may stand before its parent, so it is looked through until nothing is added any more.
     loop {
         let before = wanted.len();
-        for process in &processes {
+        for process in processes {
             if process.ppid.as_ref().is_some_and(|parent| wanted.contains(parent)) {
                 wanted.insert(process.pid.clone());
             }
         }
         if wanted.len() == before {
-            break;
+            return wanted;
         }
     }
-    processes.into_iter().filter(|process| wanted.contains(&process.pid)).collect()
 }
 
 /// The processes as a table, one below its parent.
@@ -246,14 +273,24 @@ mod tests {
         let rows: Vec<String> =
             tree(&processes).iter().map(|(lines, process)| format!("{lines}{}", process.pid)).collect();
         assert_eq!(rows, ["P1", "├─ P2", "│  ├─ P4", "│  └─ P6", "└─ P3", "P5"]);
-        let of_p2: Vec<String> = below(processes.to_vec(), "P2").into_iter().map(|process| process.pid).collect();
-        assert_eq!(of_p2, ["P2", "P4", "P6"]);
+        assert_eq!(below(&processes, "P2"), ["P2", "P4", "P6"].map(str::to_owned).into());
+        assert!(below(&processes, "gone").is_empty(), "what came from a process that is not there is not below it");
+    }
+
+    #[test]
+    fn the_texts_go_with_their_processes() {
+        let all = ["P1", "P2", "P3"].map(|pid| process(pid, None));
+        let (mut processes, mut texts) = (all.to_vec(), ["1", "2", "3"].map(str::to_owned).to_vec());
+        choose(&mut processes, &mut texts, |process| process.pid != "P2");
+        assert_eq!((processes.len(), texts.join(" ")), (2, "1 3".to_owned()));
+        choose(&mut processes, &mut Vec::new(), |_| true);
+        assert_eq!(processes.len(), 2);
     }
 
     #[test]
     fn parents_in_a_circle_do_no_harm() {
         let processes = [process("P1", Some("P2")), process("P2", Some("P1")), process("P3", Some("P3"))];
         tree(&processes);
-        assert_eq!(below(processes.to_vec(), "P1").len(), 2);
+        assert_eq!(below(&processes, "P1").len(), 2);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Node;
 use crate::cli::QueueCommand;
+use crate::commands::pages::Pages;
 use crate::commands::session::parse;
 use crate::commands::{UsageError, values};
 use crate::output::table::Table;
@@ -113,13 +114,12 @@ async fn list(node: &Node, prefix: &str) -> anyhow::Result<()> {
     let mut table =
         Table::new(&["QUEUE", "MESSAGES", "AT MOST", "SIZE", "SENT", "RECEIVERS", "WAIT TO RECEIVE", "WAIT TO SEND"]);
     let mut page = ListPage { prefix: prefix.into(), after: None, limit: Some(PAGE) };
+    let mut pages = Pages::new("queues", node.json());
     let mut listed = 0;
     loop {
         let reply = node.ask(&ListQueues { page: page.clone() }).await?;
         let list: QueueList = parse(&reply)?;
-        if node.json() {
-            output::print_json(&reply.json)?;
-        }
+        pages.add(&reply.json);
         for queue in &list.queues {
             table.row([
                 queue.queue_id.clone(),
@@ -133,7 +133,7 @@ async fn list(node: &Node, prefix: &str) -> anyhow::Result<()> {
             ]);
         }
         listed += list.queues.len();
-        page.after = list.next.filter(|_| !list.queues.is_empty()).map(Into::into);
+        page.after = list.next.filter(|_| !list.queues.is_empty() && !pages.is_full()).map(Into::into);
         if page.after.is_none() {
             break;
         }
@@ -146,5 +146,6 @@ async fn list(node: &Node, prefix: &str) -> anyhow::Result<()> {
             table.print("")?;
         }
     }
+    pages.finish()?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use super::{Node, age_seconds, count};
 use crate::cli::{ResourcesCommand, Units};
+use crate::commands::pages::Pages;
 use crate::commands::session::parse;
 use crate::output::table::Table;
 use crate::output::{self, printable, units};
@@ -70,31 +71,31 @@ pub(super) async fn run(node: &Node, command: Option<ResourcesCommand>) -> anyho
 async fn list(node: &Node) -> anyhow::Result<()> {
     let mut request = ListResources { limit: Some(PAGE), after: None };
     let mut all = ResourceList::default();
+    let mut pages = Pages::new("processes", node.json());
     loop {
         let reply = node.ask(&request).await?;
         let page: ResourceList = parse(&reply)?;
-        if node.json() {
-            output::print_json(&reply.json)?;
-        }
+        pages.add(&reply.json);
         let is_empty = page.processes.is_empty();
         if all.resources.is_empty() {
             (all.resources, all.waiting, all.waiting_count) = (page.resources, page.waiting, page.waiting_count);
             (all.safe_state, all.safe_sequence) = (page.safe_state, page.safe_sequence);
         }
         all.processes.extend(page.processes);
-        request.after = page.next.filter(|_| !is_empty);
+        request.after = page.next.filter(|_| !is_empty && !pages.is_full());
         if request.after.is_none() {
             break;
         }
     }
     if node.json() {
-        return Ok(());
+        return Ok(pages.finish()?);
     }
     print_resources(&all)?;
     print_processes(&all)?;
     print_waiting(&all)?;
     output::print_line("")?;
     output::print_line(&printable(&safety(&all)))?;
+    pages.finish()?;
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use super::Node;
 use crate::cli::SemCommand;
+use crate::commands::pages::Pages;
 use crate::commands::session::parse;
 use crate::output::table::Table;
 use crate::output::{self, shorten};
@@ -66,18 +67,17 @@ pub(super) async fn run(node: &Node, command: SemCommand) -> anyhow::Result<Exit
 async fn list(node: &Node, prefix: &str) -> anyhow::Result<()> {
     let mut table = Table::new(&["SEMAPHORE", "KIND", "VALUE", "OF", "WAITING", "HELD BY"]);
     let mut page = ListPage { prefix: prefix.into(), after: None, limit: Some(PAGE) };
+    let mut pages = Pages::new("semaphores", node.json());
     let mut listed = 0;
     loop {
         let reply = node.ask(&ListSemaphores { page: page.clone() }).await?;
         let list: SemaphoreList = parse(&reply)?;
-        if node.json() {
-            output::print_json(&reply.json)?;
-        }
+        pages.add(&reply.json);
         for semaphore in &list.semaphores {
             table.row(row(semaphore));
         }
         listed += list.semaphores.len();
-        page.after = list.next.filter(|_| !list.semaphores.is_empty()).map(Into::into);
+        page.after = list.next.filter(|_| !list.semaphores.is_empty() && !pages.is_full()).map(Into::into);
         if page.after.is_none() {
             break;
         }
@@ -90,6 +90,7 @@ async fn list(node: &Node, prefix: &str) -> anyhow::Result<()> {
             table.print("")?;
         }
     }
+    pages.finish()?;
     Ok(())
 }
 

@@ -30,8 +30,9 @@ struct Status {}
 
 /// Draws the node's state again and again, until q or Ctrl-C. Where there is no terminal it is printed once.
 pub(super) async fn run(node: &Node, args: TopArgs) -> anyhow::Result<ExitCode> {
-    let first = look(node).await?;
+    let (first, json) = look(node).await?;
     if node.json() {
+        output::print_json(&json)?;
         return Ok(ExitCode::SUCCESS);
     }
     let Some(screen) = Screen::open()? else {
@@ -66,43 +67,49 @@ pub(super) async fn run(node: &Node, args: TopArgs) -> anyhow::Result<ExitCode> 
                 None => has_keys = false,
             },
             _ = resized.recv() => {}
-            seen = next => view = seen?,
+            seen = next => view = seen?.0,
         }
     }
 }
 
-/// Asks for all that is shown. For programs the replies are printed.
-async fn look(node: &Node) -> anyhow::Result<View> {
+/// Asks for all that is shown. Beside it, for programs, the replies: an object with a member for each part, null where the
+/// node has nobody who answers.
+async fn look(node: &Node) -> anyhow::Result<(View, String)> {
     let status = node.ask(&Status {}).await?;
-    if node.json() {
-        output::print_json(&status.json)?;
-    }
     let page = || ListPage { limit: Some(LISTED_MAX), ..ListPage::default() };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let unix_milliseconds = u64::try_from(now.as_millis()).unwrap_or(0);
     let of = node.to.as_deref().unwrap_or("the node");
-    Ok(View {
+    let list = ListProcesses { limit: Some(PROCESSES_MAX), usage: true, ..ListProcesses::default() };
+    let mut json = format!("{{\"type\":\"TOP\",\"unix_milliseconds\":{unix_milliseconds},\"status\":{}", status.json);
+    let view = View {
         title: format!("potluck top of {of}, {} (q: quit)", units::utc_time(unix_milliseconds)),
         status: status.json,
-        processes: part(node, &ListProcesses { limit: Some(PROCESSES_MAX), usage: true, ..ListProcesses::default() })
-            .await?,
-        scheduler: part(node, &GetScheduler {}).await?,
-        arena: part(node, &MemoryMap { limit: Some(1), from: None }).await?,
-        queues: part(node, &ListQueues { page: page() }).await?,
-        semaphores: part(node, &ListSemaphores { page: page() }).await?,
-    })
+        processes: part(node, &list, "processes", &mut json).await?,
+        scheduler: part(node, &GetScheduler {}, "scheduler", &mut json).await?,
+        arena: part(node, &MemoryMap { limit: Some(1), from: None }, "arena", &mut json).await?,
+        queues: part(node, &ListQueues { page: page() }, "queues", &mut json).await?,
+        semaphores: part(node, &ListSemaphores { page: page() }, "semaphores", &mut json).await?,
+    };
+    Ok((view, json + "}"))
 }
 
-/// The answer to one question; nothing when the node has nobody who answers it.
-async fn part<T: Serialize, R: DeserializeOwned>(node: &Node, request: &T) -> anyhow::Result<Option<R>> {
+/// The answer to one question; nothing when the node has nobody who answers it. `json` gets it as a member.
+async fn part<T: Serialize, R: DeserializeOwned>(
+    node: &Node,
+    request: &T,
+    name: &str,
+    json: &mut String,
+) -> anyhow::Result<Option<R>> {
     match node.ask(request).await {
         Ok(reply) => {
-            if node.json() {
-                output::print_json(&reply.json)?;
-            }
+            *json += &format!(",\"{name}\":{}", reply.json);
             Ok(Some(parse(&reply)?))
         }
-        Err(error) if is_no_provider(&error) => Ok(None),
+        Err(error) if is_no_provider(&error) => {
+            *json += &format!(",\"{name}\":null");
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }

@@ -4,13 +4,14 @@ use super::super::session::{Session, parse};
 use super::super::{EXIT_INTERRUPTED, UsageError};
 use super::{described, gantt};
 use crate::cli::ScheduleCompareArgs;
+use crate::output::raw_json::{Members, elements};
 use crate::output::table::Table;
 use crate::output::{self, printable};
 use anyhow::Context;
 use potluck_sdk::message::scheduler::{
     AlgorithmComparison, CompareSchedulers, Schedule, SchedulerComparison, Workload,
 };
-use potluck_sdk::message::to_json;
+use potluck_sdk::message::{RawValue, to_json};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -74,6 +75,7 @@ fn read(path: &Path) -> anyhow::Result<Workload> {
 
 /// Reads a workload, or says which of its entries is wrong, and where.
 fn parse_workload(text: &str) -> Result<Workload, String> {
+    must_be_objects(text)?;
     let mut json = serde_json::Deserializer::from_str(text);
     let workload = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
@@ -86,6 +88,23 @@ fn parse_workload(text: &str) -> Result<Workload, String> {
     })?;
     json.end().map_err(|error| error.to_string())?;
     Ok(workload)
+}
+
+/// Refuses a workload, and an entry of it, that is no object. An array would be taken for the fields in their order. What is
+/// no JSON at all is left to those who know the place.
+fn must_be_objects(text: &str) -> Result<(), String> {
+    let Ok(whole) = serde_json::from_str::<&RawValue>(text) else { return Ok(()) };
+    let Some(members) = Members::of(whole.get()) else {
+        let text = "it must be a JSON object with a list of processes, such as {\"processes\": [{\"burst_ms\": 240}]}";
+        return Err(text.to_owned());
+    };
+    let processes = members.get("processes").and_then(elements).unwrap_or_default();
+    match processes.iter().position(|process| !process.get().starts_with('{')) {
+        Some(index) => {
+            Err(format!("processes[{index}]: it must be an object with `burst_ms`, such as {{\"burst_ms\": 240}}"))
+        }
+        None => Ok(()),
+    }
 }
 
 fn chart_width() -> usize {
@@ -243,6 +262,19 @@ mod tests {
         }
         let simulated = text(&comparison(None), 40);
         assert!(!simulated.contains("REAL") && !simulated.contains("differ"), "{simulated}");
+    }
+
+    #[test]
+    fn what_is_no_object_is_told_what_a_workload_is() {
+        for text in ["[]", " [1, 2, 3, 4, 5, []]\n", "null", "5", "\"FCFS\""] {
+            let mistake = parse_workload(text).unwrap_err();
+            assert!(mistake.starts_with("it must be a JSON object with a list of processes"), "{text}: {mistake}");
+        }
+        for entries in ["[{\"burst_ms\": 1}, 5]", "[{\"burst_ms\": 1}, [\"P2\", 0, 5, 0, null, null, null, null]]"] {
+            let mistake = parse_workload(&format!("{{\"processes\": {entries}}}")).unwrap_err();
+            assert!(mistake.starts_with("processes[1]: it must be an object with `burst_ms`"), "{entries}: {mistake}");
+        }
+        assert_eq!(parse_workload(" {\"processes\": [{\"burst_ms\": 1}]}").unwrap().processes.len(), 1);
     }
 
     #[test]
