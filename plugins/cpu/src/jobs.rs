@@ -271,6 +271,8 @@ impl Jobs {
         let cancelled = {
             let mut state = job.state.lock();
             state.whereabouts = Whereabouts::Nowhere;
+            // Here too: one that is paused is not placed again before it is resumed.
+            state.placements = state.placements.wrapping_add(1);
             state.was_given_back = true;
             state.cancelled
         };
@@ -325,7 +327,8 @@ impl Jobs {
             estimate_seconds,
             limits: job.task.limits,
             done: Box::new(move |outcome| {
-                if outcome.verdict.as_ref().is_err_and(|failed| failed.code == GIVEN_BACK) {
+                // A worker may say what it likes of a task that it has begun.
+                if !outcome.started && outcome.verdict.as_ref().is_err_and(|failed| failed.code == GIVEN_BACK) {
                     return jobs.place_anew(&ending);
                 }
                 let begun = outcome.started;
