@@ -39,6 +39,7 @@ pub(crate) enum Unit {
     Mebibytes,
     /// 10^6 bytes, as disks and networks are sold.
     MegabytesPerSecond,
+    Percent,
     Count,
 }
 
@@ -203,6 +204,7 @@ impl Unit {
             Unit::PerSecond => format!("{} /s", with_commas(value)),
             Unit::MegabytesPerSecond => format!("{value:.1} MB/s"),
             Unit::Mebibytes => format!("{value:.1} MiB"),
+            Unit::Percent => format!("{value:.1} %"),
             Unit::Count => with_commas(value),
         }
     }

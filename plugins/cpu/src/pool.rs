@@ -5,6 +5,7 @@
 //! worker's socket, and its result from the supervisor thread straight to whoever waits. Nobody is called while the lock
 //! is held: what is finished is collected in [`Effects`] and told afterwards.
 
+mod alarm;
 mod books;
 mod calls;
 mod channel;

@@ -1,5 +1,6 @@
 //! The thread that listens to all workers, starts new ones, and watches deadlines and limits.
 
+use super::alarm::Alarm;
 use super::channel::{Channel, Drained};
 use super::dispatch::READY_PATIENCE;
 use super::scratch::{self, Remover};
@@ -37,6 +38,7 @@ const REPORT_EVERY: Duration = Duration::from_millis(50);
 const REPORT_GROWTH_EVERY: Duration = Duration::from_millis(500);
 
 const WAKER: Token = Token(usize::MAX);
+const ALARM: Token = Token(usize::MAX - 1);
 
 /// Called with the load when it has changed, and whether it may be announced before the next heartbeat.
 pub(crate) type LoadListener = Box<dyn Fn(PoolLoad, bool) + Send>;
@@ -66,6 +68,7 @@ pub(crate) fn start(
 ) -> std::io::Result<(Arc<Pool>, JoinHandle<()>)> {
     let poll = Poll::new()?;
     let waker = Waker::new(poll.registry(), WAKER)?;
+    let alarm = Alarm::new(poll.registry(), ALARM)?;
     let now = Instant::now();
     let pool = Arc::new(Pool {
         state: Mutex::new(State::new(sizes, algorithm, runtimes, Remover::start()?, now)),
@@ -76,12 +79,14 @@ pub(crate) fn start(
     let supervisor = Supervisor {
         pool: Arc::clone(&pool),
         poll,
+        alarm,
         folder,
         links: Reports { on_load: links.on_load, complain: links.complain, prepare: links.prepare },
         channels: HashMap::new(),
         next_worker: 0,
         last_report: now - REPORT_EVERY,
         next_audit: now + AUDIT_EVERY,
+        turns_looked_at: now,
     };
     let thread = std::thread::Builder::new().name("cpu-supervisor".to_owned()).spawn(move || supervisor.run())?;
     Ok((pool, thread))
@@ -97,6 +102,8 @@ struct Reports {
 struct Supervisor {
     pool: Arc<Pool>,
     poll: Poll,
+    /// Goes off when a quantum is over.
+    alarm: Alarm,
     folder: PathBuf,
     links: Reports,
     channels: HashMap<WorkerId, Channel>,
@@ -104,6 +111,8 @@ struct Supervisor {
     last_report: Instant,
     /// When the idle workers are looked at next.
     next_audit: Instant,
+    /// When it was last looked at whose turn is over.
+    turns_looked_at: Instant,
 }
 
 impl Supervisor {
@@ -124,7 +133,7 @@ impl Supervisor {
             }
             let mut effects = Effects::default();
             for event in &events {
-                if event.token() != WAKER {
+                if event.token() != WAKER && event.token() != ALARM {
                     let (id, exited) = (event.token().0 / 2, event.token().0 % 2 == 1);
                     self.listen(id, exited, &mut effects);
                 }
@@ -138,6 +147,7 @@ impl Supervisor {
                 state.end_surplus_workers();
             }
             state.dispatch(now, &mut effects);
+            self.turns_looked_at = now;
             let done = state.stopping && state.attempts.is_empty();
             if done {
                 self.pool.drained.notify_all();
@@ -177,14 +187,16 @@ impl Supervisor {
     }
 
     /// How long to sleep: to the next deadline, a tick while something runs, for ever when nothing does.
-    fn plan(&self) -> Option<Duration> {
+    fn plan(&mut self) -> Option<Duration> {
         let now = Instant::now();
         let mut state = self.pool.state.lock();
         let active = state.queued > 0 || state.busy() > 0 || now < state.last_activity + LINGER;
         let tick = (active || state.load_changed).then(|| now + TICK);
         // What has no slot does little.
         let slow_tick = (!state.attempts.is_empty()).then(|| now + SLOW_TICK);
-        let quantum = state.quantum_over(now);
+        // From the last look on, so that none is missed that was over since. One that is over later than in a tick is looked
+        // at again before: most tasks end within that.
+        self.alarm.set(state.quantum_over(self.turns_looked_at).filter(|over| *over <= now + TICK), now);
         let deadline = state.deadlines.first().map(|(deadline, _)| *deadline);
         let has_warm = state.workers.values().any(|worker| worker.submitter.is_some() && !worker.doomed);
         let audit = has_warm.then_some(self.next_audit);
@@ -192,7 +204,7 @@ impl Supervisor {
         let starting = state.workers.values().filter(|worker| !worker.ready && !worker.doomed);
         let ready = starting.map(|worker| worker.started + READY_PATIENCE).min();
         let spawn = state.lanes.values().filter_map(|lane| lane.spawn_after).filter(|after| *after > now).min();
-        let until = [tick, slow_tick, quantum, deadline, audit, files, ready, spawn].into_iter().flatten().min();
+        let until = [tick, slow_tick, deadline, audit, files, ready, spawn].into_iter().flatten().min();
         // Whoever submits wakes it from anything longer: what runs is looked at every tick.
         state.awake_until = tick.map(|tick| deadline.map_or(tick, |deadline| tick.min(deadline)));
         // mio rounds up to milliseconds, as epoll does, so a deadline has passed when this wakes.

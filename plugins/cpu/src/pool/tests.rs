@@ -273,6 +273,18 @@ fn only_a_task_that_its_worker_has_begun_counts_as_running() {
 }
 
 #[test]
+fn a_turn_that_was_over_since_the_last_look_is_looked_at_even_when_nobody_waited() {
+    let mut bench = Bench::new(Algorithm::RoundRobin { quantum: Duration::from_millis(50) });
+    bench.add("endless", 0, 1.0);
+    bench.begin();
+    let begun = bench.now;
+    let over = bench.state.quantum_over(begun).unwrap();
+    assert!(over >= begun + Duration::from_millis(50));
+    assert_eq!(bench.state.quantum_over(over - Duration::from_nanos(1)), Some(over));
+    assert_eq!(bench.state.quantum_over(over), None);
+}
+
+#[test]
 fn a_new_priority_counts_for_one_that_was_sent_ahead() {
     let mut bench = Bench::short_tasks(PRIORITY);
     let ids = [("a", 1), ("b", 1), ("c", 1)].map(|(name, priority)| bench.add(name, priority, 1.0));

@@ -1,8 +1,12 @@
 //! Scheduling on one slot: what a short task waits beside endless ones under Round Robin, how soon an urgent one begins,
 //! and what the switching costs those who are switched.
 
+mod kind;
+mod turns;
+
+use self::kind::Kind;
 use crate::Setup;
-use crate::client::{Client, frame};
+use crate::client::Client;
 use crate::machine::{children, processor_nanoseconds};
 use crate::node::{Node, cpu_plugins};
 use crate::report::{Budget, Figure, Report, Unit};
@@ -12,12 +16,7 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-const RUNTIMES: [&str; 2] = ["python", "sandbox"];
-const LOOPS: usize = 3;
-/// The short task beside them, and what it may take under Round Robin.
-const SHORT_SECONDS: f64 = 0.2;
-const TURNAROUND_BUDGET_MILLISECONDS: f64 = 1000.0;
-const TURNAROUNDS: usize = 5;
+const KINDS: [Kind; 2] = [Kind::Python, Kind::Sandbox];
 const START_BUDGET_MILLISECONDS: f64 = 50.0;
 const STARTS: usize = 20;
 /// Processor time of each of two tasks that are switched.
@@ -25,38 +24,23 @@ const SWITCHED_SECONDS: f64 = 1.0;
 const QUANTA_MS: [u64; 3] = [5, 10, 50];
 const SWITCHED_ROUNDS: usize = 5;
 
-const ENDLESS: &str = "def main():\n    while True:\n        pass\n";
-/// Work, and when it began, in milliseconds since 1970.
-const WORK: &str = "\
-import time
-def main(rounds):
-    begun = time.time()
-    total = 0
-    for number in range(rounds):
-        total += number & 3
-    return begun * 1e3
-";
-
 pub(crate) fn run(setup: &Setup, found: &mut dyn FnMut(Report)) -> Result<()> {
     let node = Node::start(setup, &cpu_plugins(setup, "workers = 1\nforward = false"))?;
-    let mut figures = Vec::new();
-    let mut notes = Vec::new();
-    for runtime in RUNTIMES {
-        let mut slot = Slot::new(setup, &node, runtime)?;
-        slot.turnaround(&mut figures)?;
-        slot.starts(&mut figures)?;
+    let (mut figures, notes) = turns::run(setup, &node)?;
+    for kind in KINDS {
+        Slot::new(setup, &node, kind)?.starts(&mut figures)?;
     }
     found(Report {
         name: "os, scheduling",
-        title: "one slot, endless tasks on it".to_owned(),
+        title: "one slot, endless tasks on it; turns of 50 ms (Round Robin) or preemptive PRIORITY".to_owned(),
         competitor: String::new(),
         figures,
-        notes: Vec::new(),
+        notes,
     });
 
-    let mut figures = Vec::new();
-    for runtime in RUNTIMES {
-        Slot::new(setup, &node, runtime)?.switches(&mut figures, &mut notes)?;
+    let (mut figures, mut notes) = (Vec::new(), Vec::new());
+    for kind in KINDS {
+        Slot::new(setup, &node, kind)?.switches(&mut figures, &mut notes)?;
     }
     found(Report {
         name: "os, switching",
@@ -79,10 +63,10 @@ struct Two {
     used: f64,
 }
 
-/// A node with one slot, for one runtime.
+/// A node with one slot, and tasks of one kind that are measured on it.
 struct Slot<'a> {
     setup: &'a Setup,
-    runtime: &'static str,
+    kind: Kind,
     /// The process of the node.
     host: u32,
     control: Client,
@@ -95,13 +79,12 @@ struct Slot<'a> {
 }
 
 impl<'a> Slot<'a> {
-    fn new(setup: &'a Setup, node: &Node, runtime: &'static str) -> Result<Slot<'a>> {
+    fn new(setup: &'a Setup, node: &Node, kind: Kind) -> Result<Slot<'a>> {
         let (control, client, loops) = (node.client()?, node.client()?, node.client()?);
-        let mut slot =
-            Slot { setup, runtime, host: node.id(), control, client, loops, rounds_per_second: 1e6, number: 0 };
+        let mut slot = Slot { setup, kind, host: node.id(), control, client, loops, rounds_per_second: 1e6, number: 0 };
         slot.set(json!({ "algorithm": "FCFS" }))?;
-        // Twice: the first time the worker is started, and its guess is bad.
-        for _ in 0..2 {
+        // Again and again: the first time the worker is started, and a guess from a short run is bad.
+        for _ in 0..3 {
             let rounds = (0.3 * slot.rounds_per_second) as u64;
             let mut seconds = Vec::new();
             for _ in 0..5 {
@@ -126,31 +109,29 @@ impl<'a> Slot<'a> {
     }
 
     fn work_of(&mut self, rounds: u64, members: Value) -> Result<()> {
-        let message = task(self.runtime, WORK, json!([rounds]), members);
-        self.client.send(&frame(&message.to_string()))
+        self.client.send(&self.kind.work(rounds, members)?)
     }
 
-    /// When a task began, in milliseconds since 1970.
+    /// The number that the task has for a result: where there is a clock, when it began, in milliseconds since 1970.
     fn result(&mut self) -> Result<f64> {
         let reply: Value = serde_json::from_str(&self.client.receive()?)?;
         reply["result"].as_f64().with_context(|| format!("the node answers {reply}"))
     }
 
-    /// Runs `measure` beside endless tasks.
-    fn beside_loops(&mut self, count: usize, mut measure: impl FnMut(&mut Self) -> Result<()>) -> Result<()> {
+    /// Runs `measure` beside endless tasks; it gets their processes.
+    fn beside_loops(&mut self, loops: &[Kind], mut measure: impl FnMut(&mut Self, &[u32]) -> Result<()>) -> Result<()> {
         let mut names = Vec::new();
-        for _ in 0..count {
+        for kind in loops {
             self.number += 1;
-            let name = format!("endless-{}-{}", self.runtime, self.number);
-            let message = task(self.runtime, ENDLESS, json!([]), json!({ "task_id": name, "id": name }));
-            self.loops.send(&frame(&message.to_string()))?;
+            let name = format!("endless-{}-{}", kind.name(), self.number);
+            self.loops.send(&kind.endless(json!({ "task_id": name, "id": name }))?)?;
             names.push(name);
         }
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             let scheduler = self.control.request(&json!({ "type": "GET_SCHEDULER" }))?;
             let there = ["running", "queued", "suspended"].map(|what| scheduler[what].as_u64().unwrap_or(0));
-            if there.iter().sum::<u64>() >= count as u64 {
+            if there.iter().sum::<u64>() >= loops.len() as u64 {
                 break;
             }
             if Instant::now() > deadline {
@@ -158,9 +139,14 @@ impl<'a> Slot<'a> {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        // Each has had some turns.
+        let before = self.processor_time();
+        // Each has some turns.
         self.setup.interrupt.sleep(Duration::from_millis(500))?;
-        let measured = measure(self);
+        let workers = children(self.host);
+        let mut used: Vec<(f64, u32)> = self.used_since(&before, &workers).into_iter().zip(workers).collect();
+        used.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let busiest: Vec<u32> = used.into_iter().map(|(_, id)| id).take(loops.len()).collect();
+        let measured = measure(self, &busiest);
         for name in &names {
             self.control.request(&json!({ "type": "CANCEL_TASK", "task_id": name }))?;
         }
@@ -171,39 +157,10 @@ impl<'a> Slot<'a> {
         measured
     }
 
-    fn turnaround(&mut self, figures: &mut Vec<Figure>) -> Result<()> {
-        self.set(json!({ "algorithm": "RR", "quantum_ms": 50 }))?;
-        let (mut alone, mut beside) = (Vec::new(), Vec::new());
-        for _ in 0..TURNAROUNDS {
-            let begun = Instant::now();
-            self.work(SHORT_SECONDS, json!({}))?;
-            self.result()?;
-            alone.push(milliseconds(begun.elapsed()));
-        }
-        self.beside_loops(LOOPS, |slot| {
-            for _ in 0..TURNAROUNDS {
-                slot.setup.interrupt.check()?;
-                let begun = Instant::now();
-                slot.work(SHORT_SECONDS, json!({}))?;
-                slot.result()?;
-                beside.push(milliseconds(begun.elapsed()));
-            }
-            Ok(())
-        })?;
-        let name = format!("{}: a task of {SHORT_SECONDS} s alone", self.runtime);
-        figures.push(Figure::new(name, Unit::Milliseconds, median(&alone)));
-        for (what, value) in [("median", median(&beside)), ("worst", percentile(&beside, 1.0))] {
-            let name = format!("{}: beside {LOOPS} loops, Round Robin of 50 ms, {what} of {TURNAROUNDS}", self.runtime);
-            let figure = Figure::new(name, Unit::Milliseconds, value);
-            figures.push(figure.budget(Budget::ValueBelow(TURNAROUND_BUDGET_MILLISECONDS)));
-        }
-        Ok(())
-    }
-
     fn starts(&mut self, figures: &mut Vec<Figure>) -> Result<()> {
         self.set(json!({ "algorithm": "PRIORITY", "preemptive": true }))?;
         let (mut starts, mut answers) = (Vec::new(), Vec::new());
-        self.beside_loops(1, |slot| {
+        self.beside_loops(&[self.kind], |slot, _| {
             for _ in 0..STARTS {
                 slot.setup.interrupt.check()?;
                 let (sent, begun) = (SystemTime::now().duration_since(UNIX_EPOCH)?, Instant::now());
@@ -217,7 +174,7 @@ impl<'a> Slot<'a> {
         })?;
         for (what, samples) in [("its first line", &starts), ("its result", &answers)] {
             for (name, share) in [("median", 0.5), ("p99", 0.99)] {
-                let name = format!("{}: an urgent task to {what}, {name} of {STARTS}", self.runtime);
+                let name = format!("{}: an urgent task to {what}, {name} of {STARTS}", self.kind.name());
                 let figure = Figure::new(name, Unit::Milliseconds, percentile(samples, share));
                 figures.push(figure.budget(Budget::ValueBelow(START_BUDGET_MILLISECONDS)));
             }
@@ -241,13 +198,13 @@ impl<'a> Slot<'a> {
             let figure = |name: String, pairs: &Pairs| {
                 Figure::new(name, Unit::Milliseconds, pairs.ours()).beside(pairs.theirs(), pairs.ratio())
             };
-            figures.push(figure(format!("{}, quantum {quantum} ms: until both are done", self.runtime), &took));
+            figures.push(figure(format!("{}, quantum {quantum} ms: until both are done", self.kind.name()), &took));
             figures.push(figure("  processor time of node and workers".to_owned(), &used));
             let switches = median(&switches);
             let each = 1000.0 * (used.ours() - used.theirs()) / switches.max(1.0);
             notes.push(format!(
                 "{}, quantum {quantum} ms: {switches:.0} switches, {each:.0} us of processor time each",
-                self.runtime
+                self.kind.name()
             ));
         }
         Ok(())
@@ -265,10 +222,9 @@ impl<'a> Slot<'a> {
             self.result()?;
         }
         let took = begun.elapsed();
-        // A worker that has ended takes what it used with it, and one that is new has used nothing before.
-        let now = self.processor_time();
-        let more = now.iter().map(|(id, now)| now - used.get(id).copied().unwrap_or_default());
-        Ok(Two { took, switches: self.preemptions()? - before, used: more.sum::<f64>() / 1e6 })
+        let processes: Vec<u32> = children(self.host).into_iter().chain([self.host]).collect();
+        let used = self.used_since(&used, &processes).into_iter().sum::<f64>() / 1e6;
+        Ok(Two { took, switches: self.preemptions()? - before, used })
     }
 
     /// Of the node and each of its workers, in nanoseconds.
@@ -276,19 +232,16 @@ impl<'a> Slot<'a> {
         children(self.host).into_iter().chain([self.host]).map(|id| (id, processor_nanoseconds(id))).collect()
     }
 
+    /// What processes have used since, in nanoseconds. A worker that has ended takes what it used with it, and one that is
+    /// new has used nothing before.
+    fn used_since(&self, before: &HashMap<u32, f64>, processes: &[u32]) -> Vec<f64> {
+        let used = |id: &u32| processor_nanoseconds(*id) - before.get(id).copied().unwrap_or_default();
+        processes.iter().map(used).collect()
+    }
+
     fn preemptions(&mut self) -> Result<f64> {
         let reply = self.control.request(&json!({ "type": "GET_SCHEDULER" }))?;
         let statistics = reply["statistics"].as_array().with_context(|| format!("GET_SCHEDULER: {reply}"))?;
         Ok(statistics.iter().filter_map(|statistics| statistics["preemptions"].as_f64()).sum())
     }
-}
-
-fn task(runtime: &str, program: &str, args: Value, members: Value) -> Value {
-    let mut message = json!({
-        "type": "CPU_TASK", "runtime": runtime, "program": program, "args": args, "cache": false, "timeout": 300,
-    });
-    if let (Some(message), Value::Object(members)) = (message.as_object_mut(), members) {
-        message.extend(members);
-    }
-    message
 }
