@@ -143,10 +143,29 @@ impl Config {
                 Some(toml::Value::String(path)) => Some(folder.join(path)),
                 Some(other) => bail!("{table}: key `path`: expected a text, found {}", other.type_str()),
             };
+            if let Some(key) = number_without_json("", &settings) {
+                bail!("{table}: key `{key}`: expected a finite number, neither nan nor inf");
+            }
             let settings_json = serde_json::to_string(&settings).with_context(|| table.clone())?;
             plugins.push(PluginConfig { id, path, settings_json });
         }
         Ok(Config { source: source.to_owned(), node, access, plugins })
+    }
+}
+
+/// The key of a number that JSON cannot say: a plugin would take it for missing.
+fn number_without_json(place: &str, settings: &toml::Table) -> Option<String> {
+    settings.iter().find_map(|(key, value)| unwritable(&format!("{place}{key}"), value))
+}
+
+fn unwritable(place: &str, value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::Float(number) if !number.is_finite() => Some(place.to_owned()),
+        toml::Value::Table(table) => number_without_json(&format!("{place}."), table),
+        toml::Value::Array(list) => {
+            list.iter().enumerate().find_map(|(number, value)| unwritable(&format!("{place}[{number}]"), value))
+        }
+        _ => None,
     }
 }
 
@@ -220,6 +239,19 @@ mod tests {
         assert_eq!(config.plugins[0].settings_json, r#"{"entries_max":5}"#);
         assert_eq!(config.plugins[1].path.as_deref(), Some(Path::new("/etc/potluck/x.so")));
         assert_eq!(config.plugins[1].settings_json, "{}");
+    }
+
+    #[test]
+    fn numbers_that_plugins_would_not_see_are_refused_by_their_key() {
+        for (text, key) in [
+            ("[plugins.quota]\nx = nan\n", "`x`"),
+            ("[plugins.quota.limits.cpu_tasks]\nwindow_seconds = inf\n", "`limits.cpu_tasks.window_seconds`"),
+            ("[plugins.disk]\nsizes = [1.5, { y = -inf }]\n", "`sizes[1].y`"),
+        ] {
+            let error = format!("{:#}", parse(text).err().unwrap());
+            assert!(error.starts_with("plugins.toml: [plugins.") && error.contains(key), "{error}");
+        }
+        parse("[plugins.quota]\nx = 1e308\n").unwrap();
     }
 
     #[test]

@@ -21,7 +21,9 @@ fn what_the_scheduler_asks() {
         &CachePut { key: "k".into(), value: &value, lease: Some(7), ttl_seconds: Some(60.0) },
         r#"{"type":"CACHE_PUT","key":"k","value":{"result": 1.50},"lease":7,"ttl_seconds":60.0}"#,
     );
-    golden(&CacheAbandon { key: "k".into(), lease: 7 }, r#"{"type":"CACHE_ABANDON","key":"k","lease":7}"#);
+    let abandon = |for_good| CacheAbandon { key: "k".into(), lease: 7, for_good };
+    golden(&abandon(false), r#"{"type":"CACHE_ABANDON","key":"k","lease":7}"#);
+    golden(&abandon(true), r#"{"type":"CACHE_ABANDON","key":"k","lease":7,"for_good":true}"#);
     golden(&CacheRules {}, r#"{"type":"CACHE_RULES"}"#);
     golden(
         &CacheEntry { found: true, value: Some(&value), lease: None },

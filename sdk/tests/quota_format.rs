@@ -55,6 +55,13 @@ fn the_rules() {
 }
 
 #[test]
+fn what_there_is() {
+    assert_eq!(held_message(MEMORY_KEYS), "HELD_MEMORY_KEYS");
+    let callers = BTreeMap::from([(String::new(), 2), ("p".to_owned(), 1)]);
+    golden(&Held { used_total: 3, callers }, r#"{"type":"HELD","used_total":3,"callers":{"":2,"p":1}}"#);
+}
+
+#[test]
 fn what_was_used() {
     golden(&QuotaCheck {}, r#"{"type":"QUOTA_CHECK"}"#);
     let report = QuotaReport {

@@ -71,6 +71,28 @@ fn a_run_that_fails_is_made_again() {
 }
 
 #[test]
+fn runs_whose_result_is_not_kept_go_on_beside_each_other() {
+    let node = TestNode::peer().cpu("workers = 3").plugin("cache", "").start();
+    // The first run waits for the first gate, those that begin after it for the second; none returns anything.
+    let program = "import os, time\ndef main(first, second):\n    gate = second if os.path.exists(first) else first\n    \
+                   while not os.path.exists(gate): time.sleep(0.002)";
+    let gates = ["first", "second"].map(|name| node.folder().join(name));
+    let more = json!({ "cache": true, "timeout": 600, "source_peer": "127.0.0.1:9" });
+    let replies: Vec<Value> = thread::scope(|scope| {
+        let ask = || asked(&node, program, json!(gates), more.clone());
+        let calls: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
+        node.wait_until("one to run and the others to wait for it", |status| {
+            status["scheduler"]["stats"]["active_tasks"] == 1 && status["cache"]["waiting"] == 3
+        });
+        std::fs::File::create(&gates[0]).unwrap();
+        node.wait_until("the others to run all at once", |status| status["scheduler"]["stats"]["active_tasks"] == 3);
+        std::fs::File::create(&gates[1]).unwrap();
+        calls.into_iter().map(|call| call.join().unwrap()).collect()
+    });
+    assert!(replies.iter().all(|reply| reply["result"] == Value::Null && reply["cached"] == false), "{replies:#?}");
+}
+
+#[test]
 fn the_command_shows_and_clears_it() {
     let node = node("entries_max = 7");
     let first = asked(&node, PURE, json!([10]), json!({ "cache": true }));

@@ -175,6 +175,35 @@ fn a_deadlock_over_a_semaphore_memory_and_units_is_one() {
 }
 
 #[test]
+fn memory_that_is_free_in_pieces_only_is_a_deadlock_until_one_of_them_ends() {
+    let node = node();
+    let block = |pid: &str, size: u64| json!({ "type": "ALLOCATE_MEMORY", "pid": pid, "size": size });
+    for pid in ["a", "between", "b"] {
+        ok(&node, block(pid, 256));
+    }
+    let wait = |pid: &str| {
+        let mut message = block(pid, 304);
+        message["wait"] = json!(true);
+        begin(&node, message)
+    };
+    let mut waits = [wait("a"), wait("b")];
+    wait_for("the deadlock", || check(&node)["deadlock"] == true);
+    // It is one even when `between` gives back what it has: then there are two pieces of 256.
+    ok(&node, json!({ "type": "DEALLOCATE_MEMORY", "pid": "between" }));
+    let found = check(&node);
+    assert_eq!(found["deadlocked_processes"], json!(["a", "b"]), "{found}");
+    let text = found["explanation"].as_str().unwrap();
+    assert!(text.contains("512 of 1024 are free, but no more than 256 in one piece"), "{text}");
+    // A request that does not wait is not held up.
+    ok(&node, block("c", 256));
+    ok(&node, json!({ "type": "DEALLOCATE_MEMORY", "pid": "c" }));
+    let resolved = ok(&node, json!({ "type": "RESOLVE_DEADLOCK", "pid": "a" }));
+    assert_eq!(resolved["deadlock"], false, "{resolved}");
+    assert_eq!(waits[0].read()["code"], "process_ended");
+    assert_eq!(waits[1].read()["address"], 0);
+}
+
+#[test]
 fn it_tells_by_itself_of_a_deadlock_and_of_its_end() {
     let node = node();
     // An answer tells of the events since the one before; the first is asked for before anything has happened.

@@ -48,6 +48,19 @@ fn each_task_is_recorded_once_with_what_became_of_it() {
 }
 
 #[test]
+fn a_task_that_was_answered_is_in_the_history_at_once() {
+    let node = node();
+    for id in ["first", "second", "third"] {
+        run_task(&node, id, "def main(): return 1");
+        let found = node.call(json!({ "type": "TASK_HISTORY", "task_id": id }));
+        assert_eq!(found["task"]["task_id"], id, "{found}");
+    }
+    let long = "i".repeat(256);
+    run_task(&node, &long, "def main(): return 1");
+    assert_eq!(node.call(json!({ "type": "TASK_HISTORY", "task_id": long }))["task"]["task_id"], *long);
+}
+
+#[test]
 fn nothing_that_a_confidential_task_said_is_kept() {
     let node = node();
     let secret = with(task("def main(): return 'whisper'", json!([])), json!({ "task_id": "t", "confidential": true }));

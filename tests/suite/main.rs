@@ -80,6 +80,8 @@ mod system_calls;
 mod task_processes;
 /// House rules that a program can check: manifests, arrows between crates, files.
 mod tidy;
+/// Many tasks that wait at once, and those that run meanwhile.
+mod waiting_tasks;
 /// Frames, ids, order of replies, attachments, `to`, and the messages that every node answers.
 mod wire;
 /// Tasks that have found the socket of their worker: what they write there ends the worker, and harms nobody else.

@@ -85,6 +85,34 @@ fn files_are_refused_at_exactly_the_limit() {
 }
 
 #[test]
+fn what_is_shown_is_what_there_is() {
+    let mut node = TestNode::peer()
+        .plugin("disk", "")
+        .plugin("quota", "limits = { storage_bytes = { total = 1000 }, memory_keys = { total = 10 } }")
+        .start();
+    let shown = |node: &TestNode| {
+        let quota = &node.call(json!({ "type": "QUOTA_CHECK" }))["quota"];
+        assert_eq!(*quota, node.status()["quota"], "one who asks is told the same as STATUS says");
+        (quota["storage"]["used_bytes"].clone(), quota["memory_keys"]["used"].clone())
+    };
+    assert_eq!(shown(&node), (json!(0), json!(0)));
+    for name in ["a", "b"] {
+        let put = node.call_with(json!({ "type": "PUT_FILE", "filename": name }), &[b'x'; 300]).value();
+        assert_eq!(put["status"], "OK", "{put}");
+        assert_eq!(node.call(json!({ "type": "SET_MEM", "key": name, "value": 1 }))["status"], "OK");
+    }
+    node.wait_until("no room to be kept any more", |_| shown(&node) == (json!(600), json!(2)));
+    node.call(json!({ "type": "DELETE_FILE", "filename": "a" }));
+    node.call(json!({ "type": "DELETE_MEM", "key": "a" }));
+    assert_eq!(shown(&node), (json!(300), json!(1)));
+    let text = node.cli(["quota"]).success().stdout;
+    assert!(text.contains("300 B"), "{text}");
+    node.stop();
+    node.restart();
+    assert_eq!(shown(&node), (json!(300), json!(0)), "files stay, and entries of the memory do not");
+}
+
+#[test]
 fn a_node_without_the_plugin_has_no_limits_and_one_with_it_tells_them() {
     let node = TestNode::peer().plugins("[plugins.quota]\npreset = \"classroom\"\n").start();
     let check = node.call(json!({ "type": "QUOTA_CHECK" }));

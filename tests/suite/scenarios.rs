@@ -2,6 +2,7 @@
 //! nodes; and what becomes of all that a task holds when it is killed.
 
 mod deaths;
+mod families;
 mod processes;
 mod remote_deaths;
 mod resources;
@@ -76,14 +77,4 @@ pub(crate) fn wait_for_waiters(node: &TestNode, semaphore: &str, count: usize) {
         let found = list["semaphores"].as_array()?.iter().find(|one| one["sem_id"] == semaphore)?.clone();
         (found["waiting"] == count).then_some(())
     });
-}
-
-/// Ends tasks that would not end by themselves, and waits until no task is left.
-fn end_all(nodes: &[&TestNode], tasks: &[&str]) {
-    for task in tasks {
-        out(nodes[0], &format!("cancel {task}"));
-    }
-    for node in nodes {
-        node.wait_for_tasks(0, 0);
-    }
 }

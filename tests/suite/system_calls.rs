@@ -2,6 +2,7 @@
 
 mod examples;
 mod guests;
+mod map;
 mod misuse;
 
 use potluck_tests::{NodeBuilder, TestNode, task, wait_for_some, with};

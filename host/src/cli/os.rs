@@ -251,7 +251,7 @@ pub(crate) enum ResourcesCommand {
     List,
     /// Make a resource known, or change how many units it has
     Register {
-        /// Its name and how many units there are
+        /// Its name and how many units there are; no fewer than are given out, or than a process may need
         #[arg(value_name = "RESOURCE=UNITS", value_parser = units)]
         resource: Units,
         /// What it is: CPU, MEMORY, DISK or NETWORK

@@ -140,10 +140,25 @@ fn advised(error: anyhow::Error) -> anyhow::Error {
     }
 }
 
+/// What the node calls by the names of its messages, and the commands that send them.
+const COMMANDS: [(&str, &str); 7] = [
+    ("PROCESS_INFO says how", "`potluck wait` says how"),
+    ("TERMINATE_PROCESS", "`potluck kill`"),
+    ("SIGNAL_PROCESS", "`potluck kill`"),
+    ("send UNREGISTER_PROCESS for it", "use `potluck resources forget`"),
+    ("UNREGISTER_PROCESS", "`potluck resources forget`"),
+    ("REGISTER_PROCESS", "`potluck resources need`"),
+    ("MEMORY_MAP", "`potluck memmap`"),
+];
+
 /// The node's words, and which command helps. Many of these words are those of the original system, and clients compare
 /// them, so the node itself cannot say more.
 fn with_advice(refusal: &ProviderError) -> String {
-    let text = &refusal.message;
+    if refusal.code == ProviderError::NO_PROVIDER {
+        // By the name of the message it is told which plugin is missing.
+        return refusal.message.clone();
+    }
+    let text = COMMANDS.iter().fold(refusal.message.clone(), |text, (name, command)| text.replace(name, command));
     let advice = match (&*refusal.code, text.split(' ').next().unwrap_or_default()) {
         ("not_found", "Process") => "`potluck ps --all` shows those that there are",
         ("not_found", "Queue") => "`potluck queue list` shows those that there are",
@@ -152,8 +167,11 @@ fn with_advice(refusal: &ProviderError) -> String {
         ("not_registered", "Process") => "`potluck resources need` registers it",
         ("not_registered", "Resource") => "`potluck resources` shows those that there are",
         ("not_allocated", _) => "`potluck resources` shows who has what",
-        ("block_not_found", _) => "see `potluck memmap`",
-        _ => return text.clone(),
+        ("block_not_found", _) if !text.contains("potluck memmap") => "see `potluck memmap`",
+        ("queue_full", "Failed") => {
+            "the queue is full: with --timeout it is waited for, and `potluck queue receive` makes room"
+        }
+        _ => return text,
     };
     format!("{text}; {advice}")
 }
@@ -181,6 +199,39 @@ mod tests {
             "Queue q not found; `potluck queue list` shows those that there are"
         );
         assert_eq!(text("internal", "Queue q is odd"), "Queue q is odd");
+        assert_eq!(
+            text("queue_full", "Failed to send message"),
+            "Failed to send message; the queue is full: with --timeout it is waited for, and `potluck queue receive` \
+             makes room"
+        );
+    }
+
+    #[test]
+    fn messages_of_the_node_are_told_as_commands() {
+        for (code, told, expected) in [
+            (
+                "process_ended",
+                "process P7 has ended already; PROCESS_INFO says how, while it is remembered",
+                "process P7 has ended already; `potluck wait` says how, while it is remembered",
+            ),
+            (
+                "in_use",
+                "CPU is in the max_need of process P1; end it, or send UNREGISTER_PROCESS for it, first",
+                "CPU is in the max_need of process P1; end it, or use `potluck resources forget`, first",
+            ),
+            (
+                "in_use",
+                "max_need of process P1 is 3; lower it with REGISTER_PROCESS, or end the process, first",
+                "max_need of process P1 is 3; lower it with `potluck resources need`, or end the process, first",
+            ),
+            (
+                "block_not_found",
+                "process x has no block at 99999; MEMORY_MAP shows where its blocks begin",
+                "process x has no block at 99999; `potluck memmap` shows where its blocks begin",
+            ),
+        ] {
+            assert_eq!(with_advice(&ProviderError::new(code, told)), expected);
+        }
     }
 
     #[test]

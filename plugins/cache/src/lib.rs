@@ -8,7 +8,7 @@
 //! |---|---|---|---|
 //! | `CACHE_GET` | looks a value up; with `wait` the first asker gets a lease and the others its value | plugins | `CACHE_ENTRY` |
 //! | `CACHE_PUT` | stores a value and ends the lease | plugins | `STATUS` |
-//! | `CACHE_ABANDON` | ends a lease without a value | plugins | `STATUS` |
+//! | `CACHE_ABANDON` | ends a lease without a value, for the next who waits or for good | plugins | `STATUS` |
 //! | `CACHE_RULES` | tells whether runs count as pure unless they say otherwise; the event `cache.rules` too | plugins | `CACHE_RULES` |
 //! | `CACHE_STATISTICS` | tells how well it serves | local | `STATUS` |
 //! | `CACHE_CLEAR` | forgets all values | local | `STATUS` |

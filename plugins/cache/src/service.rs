@@ -93,8 +93,8 @@ impl Service {
 
     fn abandon(self: &Arc<Self>, request: Request<'_>) -> Result<CacheAbandoned<'static>, ProviderError> {
         let message: CacheAbandon<'_> = request.parse()?;
-        let answer = self.store.lock().abandon((self.now)(), &message.key, message.lease);
-        send(answer);
+        let answers = self.store.lock().abandon((self.now)(), &message.key, message.lease, message.for_good);
+        send(answers);
         self.set_timer();
         Ok(CacheAbandoned { status: STATUS_OK })
     }

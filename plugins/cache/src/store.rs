@@ -182,12 +182,13 @@ impl<W> Store<W> {
         (stored, answers)
     }
 
-    /// Ends a lease without a value: the next who waits gets one.
-    pub(crate) fn abandon(&mut self, now: Instant, key: &str, lease: u64) -> Option<(W, Answer)> {
+    /// Ends a lease without a value: the next who waits gets one, or, when it is given up for good, nobody does. To wait
+    /// for each other would help none of them then, and make their runs one after another.
+    pub(crate) fn abandon(&mut self, now: Instant, key: &str, lease: u64, for_good: bool) -> Answers<W> {
         if self.flights.get(key).is_none_or(|flight| flight.lease != lease) {
-            return None;
+            return Vec::new();
         }
-        self.pass_on(now, key)
+        if for_good { self.let_go(key) } else { self.pass_on(now, key).into_iter().collect() }
     }
 
     /// What is to be done now: leases and waits that have ended.
@@ -240,6 +241,15 @@ impl<W> Store<W> {
             waiting: self.waiters.len(),
             leases: self.flights.len(),
         }
+    }
+
+    fn let_go(&mut self, key: &str) -> Answers<W> {
+        let Some(flight) = self.flights.remove(key) else { return Vec::new() };
+        self.due.remove(&(flight.ends, flight.lease));
+        let waiters = flight.waiting.into_iter().filter_map(|number| self.take_waiter(number));
+        let answers: Answers<W> = waiters.map(|waiter| (waiter.reply, Answer::Missed(None))).collect();
+        self.misses += answers.len() as u64;
+        answers
     }
 
     fn pass_on(&mut self, now: Instant, key: &str) -> Option<(W, Answer)> {

@@ -158,6 +158,18 @@ fn a_run_that_fails_or_is_lost_is_made_by_the_next() {
 }
 
 #[test]
+fn nobody_waits_for_a_value_that_will_not_come() {
+    let node = node(json!({}));
+    let first = lease(&node, "k");
+    let calls: Vec<PendingCall> = (0..5).map(|_| ask(&node, "k")).collect();
+    call(&node, json!({"type": "CACHE_ABANDON", "key": "k", "lease": first, "for_good": true}));
+    for call in calls {
+        assert_eq!(call.wait_raw(), r#"{"type":"CACHE_ENTRY","found":false}"#);
+    }
+    assert_eq!(node.status()["cache"]["leases"], 0);
+}
+
+#[test]
 fn leases_end_one_after_the_other_by_one_timer() {
     let node = node(json!({"lease_seconds": 10}));
     for second in 0..5 {

@@ -26,8 +26,11 @@ pub(crate) struct Config {
     pub preemptive: bool,
     /// Under `PRIORITY`: seconds of waiting that count as one step of priority; 0 when waiting does not count.
     pub ageing_seconds: f64,
-    /// Tasks that may have begun without having a slot, each in a process of its own: no further one is begun then.
+    /// Tasks that may have begun and wait for a slot, each in a process of its own: no further one is begun then.
     pub suspended_max: usize,
+    /// Tasks that may have begun and wait for something else, or are paused: one more is ended. From the machine when nothing
+    /// is said.
+    pub waiting_max: Option<usize>,
     /// The interpreter of `python` tasks: a name on PATH or an absolute path, such as that of a virtual environment.
     pub python: String,
     /// Seconds that a task has when it does not say, time in the queue included.
@@ -78,6 +81,7 @@ impl Default for Config {
             preemptive: false,
             ageing_seconds: 0.0,
             suspended_max: 64,
+            waiting_max: None,
             python: "python3".to_owned(),
             timeout_seconds: 60.0,
             timeout_seconds_max: 7.0 * 86_400.0,
@@ -98,6 +102,22 @@ impl Default for Config {
             module_cache_bytes: 64 << 20,
         }
     }
+}
+
+/// What a worker process that waits is taken to need: an interpreter takes 10 to 20 MiB, and what its task has is beside that.
+const WAITING_BYTES: u64 = 16 << 20;
+/// Descriptors that the node has for a worker process, with some to spare for connections.
+const WAITING_DESCRIPTORS: u64 = 16;
+/// Tasks that may wait at least, also on a small machine.
+const WAITING_LEAST: usize = 128;
+
+/// Tasks that may wait on this machine: as many as fit into half of its memory, and as the node can have files for.
+pub(crate) fn waiting_default() -> usize {
+    let system = rustix::system::sysinfo();
+    let memory_bytes = system.totalram.saturating_mul(system.mem_unit.into());
+    let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    let count = (memory_bytes / 2 / WAITING_BYTES).min(descriptors / WAITING_DESCRIPTORS);
+    usize::try_from(count).unwrap_or(usize::MAX).clamp(WAITING_LEAST, WORKER_PROCESSES_LIMIT)
 }
 
 impl Config {
@@ -142,6 +162,9 @@ impl Config {
         }
         if !(1..=1024).contains(&self.suspended_max) {
             return refuse(format!("key `suspended_max`: expected from 1 to 1024, found {}", self.suspended_max));
+        }
+        if let Some(max) = self.waiting_max.filter(|max| !(1..=WORKER_PROCESSES_LIMIT).contains(max)) {
+            return refuse(format!("key `waiting_max`: expected from 1 to {WORKER_PROCESSES_LIMIT}, found {max}"));
         }
         if self.workers > 1024 || self.spare_workers.is_some_and(|count| count > 1024) {
             return refuse("key `workers`, `spare_workers`: expected at most 1024".to_owned());
@@ -215,6 +238,9 @@ mod tests {
     fn worker_processes_have_an_upper_bound() {
         let check = |count| Config { worker_processes_max: Some(count), ..Config::default() }.check();
         assert!(check(1024).is_ok());
+        let waiting = |count| Config { waiting_max: Some(count), ..Config::default() }.check();
+        assert!(waiting(1).is_ok() && waiting(1024).is_ok() && waiting(0).is_err() && waiting(1025).is_err());
+        assert!(waiting(waiting_default()).is_ok());
         let error = check(1025).unwrap_err();
         assert_eq!(
             (&*error.code, &*error.message),

@@ -4,7 +4,7 @@ use crate::batch::Batch;
 use crate::calls::Family;
 use crate::life::{Card, Exit, exit_code};
 use crate::placement::Placed;
-use crate::pool::{AttemptId, Failed, Files, Outcome};
+use crate::pool::{AttemptId, Failed, Files, Outcome, Turn};
 use crate::reuse::{Lease, Reused};
 use crate::task::Task;
 use parking_lot::Mutex;
@@ -76,8 +76,8 @@ pub(crate) struct JobState {
     pub(crate) whereabouts: Whereabouts,
     /// How often it was placed. Whoever is late to say where it is must not say so of an earlier time.
     pub(crate) placements: u32,
-    /// The pool has given it back, to be placed anew.
-    pub(crate) was_given_back: bool,
+    /// The turn that it had in the pool, which has given it back to be placed anew.
+    pub(crate) turn: Option<Turn>,
     pub(crate) cancelled: bool,
     /// The signal that it was ended with, when it was one.
     pub(crate) signal: Option<Signal>,
@@ -90,6 +90,10 @@ pub(crate) struct JobState {
     pub(crate) lease: Option<Lease>,
     /// Addresses of peers that have not what the task needs.
     pub(crate) unable: Vec<String>,
+    /// Addresses of peers that could have run it, and have not taken it this time.
+    pub(crate) refused_by: Vec<String>,
+    /// A peer has begun it, as the statistics know.
+    pub(crate) was_forwarded: bool,
 }
 
 /// Where the current attempt is.
@@ -119,6 +123,8 @@ pub(crate) struct Ended {
     pub(crate) cpu_seconds: Option<f64>,
     pub(crate) peak_memory_bytes: Option<u64>,
     pub(crate) context_switches: u32,
+    /// How long it waited for something else than a slot, or was paused.
+    pub(crate) blocked_seconds: f64,
     /// It is the result of an earlier run.
     pub(crate) cached: bool,
 }
@@ -138,6 +144,7 @@ impl Ended {
             cpu_seconds: outcome.cpu_seconds,
             peak_memory_bytes: outcome.peak_memory_bytes,
             context_switches: outcome.context_switches,
+            blocked_seconds: outcome.blocked_seconds,
             cached: false,
         }
     }
@@ -157,6 +164,7 @@ impl Ended {
             cpu_seconds: None,
             peak_memory_bytes: None,
             context_switches: 0,
+            blocked_seconds: 0.0,
             cached: true,
         }
     }
@@ -175,8 +183,14 @@ impl Ended {
             cpu_seconds: None,
             peak_memory_bytes: None,
             context_switches: 0,
+            blocked_seconds: 0.0,
             cached: false,
         }
+    }
+
+    /// How long it waited for a slot: the rest of its turnaround.
+    pub(crate) fn waiting_seconds(&self, turnaround_seconds: f64) -> f64 {
+        (turnaround_seconds - self.execution_seconds - self.blocked_seconds).max(0.0)
     }
 
     /// What its process ended with.
@@ -226,7 +240,7 @@ impl Job {
             executed_by: Cow::Borrowed(&ended.executed_by),
             runtime: Cow::Borrowed(ended.runtime.as_deref().unwrap_or(self.task.runtime.name())),
             execution_time,
-            waiting_time: turnaround_time - execution_time,
+            waiting_time: ended.waiting_seconds(turnaround_time),
             turnaround_time,
             attempts,
             cached: ended.cached,

@@ -3,10 +3,12 @@
 mod admission;
 mod remote;
 mod signals;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use signals::Meant;
 
-use crate::calls::Calls;
+use crate::calls::{Calls, Joins};
 use crate::config::Config;
 use crate::estimates::Estimates;
 use crate::images::Images;
@@ -14,7 +16,7 @@ use crate::job::{Answer, Ended, Job, JobId, JobState, Whereabouts, backoff, refu
 use crate::life::{Card, Life, is_ended_from_outside};
 use crate::modules::{self, Module, Modules};
 use crate::placement::{Placed, Placement};
-use crate::pool::{Attempt, Failed, GIVEN_BACK, Pool, Stop, TaskCalls};
+use crate::pool::{Attempt, Failed, Pool, Stop, TaskCalls, Turn};
 use crate::records::Records;
 use crate::reuse::Reuse;
 use crate::runtime::RuntimeKey;
@@ -52,6 +54,7 @@ pub(crate) struct Jobs {
     pub(crate) images: Arc<Images>,
     pub(crate) tools: Arc<Tools>,
     pub(crate) placement: Placement,
+    pub(crate) joins: Joins,
     pub(crate) estimates: Estimates,
     pub(crate) statistics: Statistics,
     pub(crate) life: Arc<Life>,
@@ -127,6 +130,7 @@ impl Jobs {
             images,
             tools,
             placement: Placement::default(),
+            joins: Joins::default(),
             estimates: Estimates::default(),
             statistics: Statistics::default(),
             own_address: Mutex::new(own_address),
@@ -222,13 +226,17 @@ impl Jobs {
 
     /// Places and starts the next attempt. `unreachable` counts the peers that could not be reached for it.
     pub(crate) fn launch(self: &Arc<Jobs>, job: &Arc<Job>, unreachable: u32) {
-        {
+        let is_paused = {
             let mut state = job.state.lock();
             if state.is_paused {
                 state.held_back = Some(unreachable);
-                return;
+            } else {
+                state.placements = state.placements.wrapping_add(1);
             }
-            state.placements = state.placements.wrapping_add(1);
+            state.is_paused
+        };
+        if is_paused {
+            return self.watch_held_back(job);
         }
         let estimate_seconds = job.task.estimate_seconds(&self.estimates);
         let may_leave = self.may_leave(&job.task);
@@ -239,8 +247,11 @@ impl Jobs {
         if may_leave && unreachable < UNREACHABLE_MAX && !self.placement.is_empty() {
             // Without the image it cannot start here, however idle this node is.
             let here = image.is_ok().then(|| self.pool.load());
-            let unable = job.state.lock().unable.clone();
-            if let Some(placed) = self.placement.choose(here.as_ref(), estimate_seconds, &unable) {
+            let not_these = {
+                let state = job.state.lock();
+                [&*state.unable, &*state.refused_by].concat()
+            };
+            if let Some(placed) = self.placement.choose(here.as_ref(), estimate_seconds, &not_these) {
                 return remote::send(self, job, placed, unreachable);
             }
         }
@@ -267,30 +278,20 @@ impl Jobs {
     }
 
     /// The pool has given back an attempt that it had not begun.
-    fn place_anew(self: &Arc<Jobs>, job: &Arc<Job>) {
+    fn place_anew(self: &Arc<Jobs>, job: &Arc<Job>, turn: Turn) {
         let cancelled = {
             let mut state = job.state.lock();
             state.whereabouts = Whereabouts::Nowhere;
             // Here too: one that is paused is not placed again before it is resumed.
             state.placements = state.placements.wrapping_add(1);
-            state.was_given_back = true;
+            state.turn = Some(turn);
+            state.refused_by.clear();
             state.cancelled
         };
         if cancelled {
             self.finish(job, &Ended::failed(outcome::CANCELLED, "Task cancelled", &self.own_address()));
         } else {
             self.launch(job, 0);
-        }
-    }
-
-    /// A peer has not begun an attempt, so it goes elsewhere at no loss.
-    fn launch_elsewhere(self: &Arc<Jobs>, job: &Arc<Job>, placed: &Placed, code: &str, unreachable: u32) {
-        if code == outcome::RUNTIME_UNAVAILABLE {
-            // It would say the same again. Each candidate says it at most once.
-            job.state.lock().unable.push(placed.address.clone());
-            self.launch(job, unreachable);
-        } else {
-            self.launch(job, unreachable + 1);
         }
     }
 
@@ -302,9 +303,9 @@ impl Jobs {
 
     fn launch_here(self: &Arc<Jobs>, job: &Arc<Job>, estimate_seconds: f64) {
         let (jobs, ending) = (Arc::clone(self), Arc::clone(job));
-        let (placement, was_given_back, is_wanted) = {
+        let (placement, turn, is_wanted) = {
             let mut state = job.state.lock();
-            (state.placements, std::mem::take(&mut state.was_given_back), state.unable.is_empty())
+            (state.placements, state.turn.take(), state.unable.is_empty())
         };
         let calls = Arc::new(Calls::new(Arc::clone(self), Arc::clone(job)));
         let attempt = Attempt {
@@ -321,15 +322,14 @@ impl Jobs {
             confidential: job.task.confidential,
             // One that a peer could not run has been around already; it would go and come back with every table.
             may_leave: is_wanted && self.may_leave(&job.task),
-            was_given_back,
+            turn,
             priority: job.card.priority.load(Ordering::Relaxed),
             deadline: job.deadline,
             estimate_seconds,
             limits: job.task.limits,
             done: Box::new(move |outcome| {
-                // A worker may say what it likes of a task that it has begun.
-                if !outcome.started && outcome.verdict.as_ref().is_err_and(|failed| failed.code == GIVEN_BACK) {
-                    return jobs.place_anew(&ending);
+                if let Some(turn) = outcome.turn {
+                    return jobs.place_anew(&ending, *turn);
                 }
                 let begun = outcome.started;
                 if begun && outcome.verdict.is_ok() {
@@ -350,7 +350,7 @@ impl Jobs {
                 let (cancelled, paused) = {
                     let mut state = job.state.lock();
                     if state.placements != placement {
-                        // It was given back meanwhile, and whoever did that has seen to the rest.
+                        // It has ended or was given back meanwhile, and whoever did that has seen to the rest.
                         return;
                     }
                     state.whereabouts = Whereabouts::Here(id);
@@ -359,7 +359,7 @@ impl Jobs {
                 if cancelled {
                     self.pool.stop(id, Stop::Cancelled);
                 } else if paused {
-                    self.pool.pause(id);
+                    self.tell_pool_whether_paused(job, id);
                 }
             }
             Err(failed) => self.refuse(job, failed),
@@ -368,17 +368,26 @@ impl Jobs {
 
     /// An attempt has ended: the job is answered, or tried again. `begun` tells whether it counts.
     pub(crate) fn ended(self: &Arc<Jobs>, job: &Arc<Job>, mut ended: Ended, begun: bool) {
+        let own_address = self.own_address();
         let (attempts, cancelled) = {
             let mut state = job.state.lock();
             state.attempts += u32::from(begun);
             state.whereabouts = Whereabouts::Nowhere;
+            // Whoever has not yet said where it is must not say so any more.
+            state.placements = state.placements.wrapping_add(1);
+            // Another attempt is a new one.
+            state.turn = None;
+            state.refused_by.clear();
+            if begun && ended.executed_by != own_address && !std::mem::replace(&mut state.was_forwarded, true) {
+                self.statistics.forwarded();
+            }
             (state.attempts, state.cancelled)
         };
-        if cancelled && ended.may_be_retried(&self.own_address()) && job.task.max_retries > 0 {
+        if cancelled && ended.may_be_retried(&own_address) && job.task.max_retries > 0 {
             ended.verdict = Err(Failed::new(outcome::CANCELLED, "Task cancelled"));
         }
         let pause = backoff(attempts);
-        let again = ended.may_be_retried(&self.own_address())
+        let again = ended.may_be_retried(&own_address)
             && attempts <= job.task.max_retries
             && !cancelled
             && Instant::now() + pause < job.deadline;
@@ -410,7 +419,8 @@ impl Jobs {
         self.life.ended(&job.card, ended.exit(signal));
         let now = Instant::now();
         let code = ended.verdict.as_ref().err().map(|failed| &*failed.code);
-        self.statistics.finished(now - job.arrived, ended.execution_seconds, code, now);
+        let turnaround = now - job.arrived;
+        self.statistics.finished(turnaround, ended.waiting_seconds(turnaround.as_secs_f64()), code, now);
         let json = job.result_json(ended, attempts, now);
         // Before the answer, so that whoever has it finds the task in the history soon, also when the node stops.
         self.records.add(&job.card, ended, (&own_address, self.node.peer_id), attempts, now - job.arrived);
@@ -560,7 +570,7 @@ impl Job {
             attempts: 0,
             whereabouts: Whereabouts::Nowhere,
             placements: 0,
-            was_given_back: false,
+            turn: None,
             cancelled: false,
             signal: None,
             is_paused: false,
@@ -568,8 +578,14 @@ impl Job {
             is_admitted: false,
             lease: None,
             unable: Vec::new(),
+            refused_by: Vec::new(),
+            was_forwarded: false,
         };
         Job { id, card: Arc::new(card), arrived, deadline, state: Mutex::new(state), task }
+    }
+
+    fn is_unanswered(&self) -> bool {
+        self.state.lock().answer.is_some()
     }
 
     /// Whether the attempt with that name is at a peer.

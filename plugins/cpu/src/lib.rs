@@ -7,6 +7,7 @@
 //! | CANCEL_TASK | STATUS `CANCELLED` |
 //! | SIGNAL_TASK, SET_TASK_PRIORITY | STATUS `OK`, when it is done to the task wherever that is |
 //! | TASK_USAGE | TASK_USAGE |
+//! | TASK_RESOURCES | RESOURCES |
 //! | TASK_PROGRESS, from the peer that runs a task | STATUS `OK` |
 //! | SET_SCHEDULER | STATUS `OK` |
 //! | GET_SCHEDULER | SCHEDULER |
@@ -65,6 +66,7 @@ use pool::{LaneReport, Links, Phase, Sizes};
 use potluck_sdk::message::cache::CACHE_RULES_TOPIC;
 use potluck_sdk::message::node::ADDRESS_TOPIC;
 use potluck_sdk::message::quota::RULES_TOPIC as QUOTA_RULES_TOPIC;
+use potluck_sdk::message::resources::Resources;
 use potluck_sdk::message::scheduler::DECISION_TOPIC;
 use potluck_sdk::message::tracker::{LOAD_TOPIC, Load, LoadReport, PEERS_TOPIC, PeerTable};
 use potluck_sdk::{
@@ -100,6 +102,7 @@ impl Provider for Cpu {
             MessageInfo::new("SIGNAL_TASK", LeastCaller::Member),
             MessageInfo::new("SET_TASK_PRIORITY", LeastCaller::Member),
             MessageInfo::new("TASK_USAGE", LeastCaller::Local),
+            MessageInfo::new("TASK_RESOURCES", LeastCaller::Plugin),
             MessageInfo::new("TASK_PROGRESS", LeastCaller::Member),
             MessageInfo::new("SET_SCHEDULER", LeastCaller::Local),
             MessageInfo::new("GET_SCHEDULER", LeastCaller::Task),
@@ -154,6 +157,7 @@ impl Provider for Cpu {
             "CANCEL_TASK" => handler::cancel_task(&self.jobs, request, reply),
             "SIGNAL_TASK" => handler::signal_task(&self.jobs, request, reply),
             "SET_TASK_PRIORITY" => handler::set_task_priority(&self.jobs, request, reply),
+            "TASK_RESOURCES" => reply.send(&Resources { resources: self.jobs.joins.resources() }),
             "TASK_USAGE" => handler::task_usage(&self.jobs, request, reply),
             "TASK_PROGRESS" => handler::task_progress(&self.jobs, request, reply),
             "GET_SCHEDULER" => handler::get_scheduler(&self.jobs, reply),
@@ -265,6 +269,7 @@ fn sizes(settings: &Settings, cores: usize) -> Sizes {
         spares: spares.max(1),
         processes_max,
         suspended_max: settings.suspended_max,
+        waiting_max: settings.waiting_max.unwrap_or_else(config::waiting_default),
         queue_tasks_max: settings.queue_tasks_max,
         queue_bytes_max: settings.queue_bytes_max,
         scratch_bytes_max: settings.scratch_limit_bytes,

@@ -176,7 +176,7 @@ impl Life {
             entries_max: CHANGES_WAITING_MAX,
             batch_max: CHANGES_MAX,
             pause: PAUSE,
-            at_once: true,
+            at_once: 1,
             insist: false,
             compose: Box::new(|changes: &Vec<Change>, _| compose(changes)),
         };

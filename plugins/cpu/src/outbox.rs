@@ -2,6 +2,7 @@
 
 use parking_lot::{Condvar, Mutex};
 use potluck_sdk::{Host, Level, ProviderError};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -42,8 +43,8 @@ pub(crate) struct Rules<E> {
     pub batch_max: usize,
     /// Least time between two messages.
     pub pause: Duration,
-    /// Whether an entry goes at once when no message has gone for that long; else it waits for others.
-    pub at_once: bool,
+    /// Within that time, so many messages go at once, each with what there is; what comes then waits for others.
+    pub at_once: usize,
     /// Whether a batch that was refused is sent again until it is taken.
     pub insist: bool,
     /// The message, and the number of its batch.
@@ -66,7 +67,8 @@ struct State<E> {
     refused: Option<(u64, E)>,
     is_sending: bool,
     has_timer: bool,
-    last_sent: Option<Instant>,
+    /// When the last ones were answered, [`Rules::at_once`] of them at most.
+    last_sent: VecDeque<Instant>,
     absent_until: Option<Instant>,
     dropped: u64,
     /// The node stops: no timer runs any more.
@@ -87,7 +89,7 @@ impl<E: Entries> Outbox<E> {
             refused: None,
             is_sending: false,
             has_timer: false,
-            last_sent: None,
+            last_sent: VecDeque::new(),
             absent_until: None,
             dropped: 0,
             is_closing: false,
@@ -168,12 +170,18 @@ impl<E: Entries> Outbox<E> {
         if state.has_timer {
             return Step::Nothing;
         }
-        let is_quiet = state.last_sent.is_none_or(|last| now - last >= self.rules.pause);
-        if self.rules.at_once && is_quiet && state.refused.is_none() {
+        if state.refused.is_none() && self.is_quiet(state, now) {
             return Step::Send;
         }
         state.has_timer = true;
         Step::Wait(self.rules.pause)
+    }
+
+    /// Whether one more message may go at once.
+    fn is_quiet(&self, state: &State<E>, now: Instant) -> bool {
+        let has_gone = state.last_sent.len();
+        let is_past = |sent: &Instant| now.saturating_duration_since(*sent) >= self.rules.pause;
+        self.rules.at_once > 0 && (has_gone < self.rules.at_once || state.last_sent.front().is_none_or(is_past))
     }
 
     fn take(self: &Arc<Self>, step: Step) {
@@ -221,7 +229,10 @@ impl<E: Entries> Outbox<E> {
         let now = Instant::now();
         let mut state = self.state.lock();
         state.is_sending = false;
-        state.last_sent = Some(now);
+        if state.last_sent.len() >= self.rules.at_once {
+            state.last_sent.pop_front();
+        }
+        state.last_sent.push_back(now);
         let mut delay = self.rules.pause;
         let mut complaint = None;
         if let Some(error) = refusal {
@@ -239,10 +250,10 @@ impl<E: Entries> Outbox<E> {
                 complaint = Some(format!("{} were not taken: {}", self.rules.what, error.message));
             }
         }
-        let is_full = state.pending.len() >= self.rules.batch_max && state.refused.is_none();
+        let is_full = state.pending.len() >= self.rules.batch_max;
         let step = if !state.has_work() || state.is_closing {
             Step::Nothing
-        } else if is_full {
+        } else if state.refused.is_none() && (is_full || !state.has_timer && self.is_quiet(&state, now)) {
             Step::Send
         } else if state.has_timer {
             Step::Nothing

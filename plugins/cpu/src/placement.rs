@@ -18,6 +18,11 @@ const REMOTE_OVERHEAD_SECONDS: f64 = 0.002;
 const REPORT_AGE_MAX: Duration = Duration::from_millis(300);
 /// A peer that could not be reached is not tried again for this long.
 const AVOID_UNREACHABLE: Duration = Duration::from_secs(5);
+/// A peer that has refused a task, though it could be reached, is not asked again for this long: twice as long each time,
+/// until it takes one. One that was only full for a moment should be used again soon.
+const AVOID_REFUSING_FIRST: Duration = Duration::from_millis(500);
+/// It is never left alone for longer.
+const AVOID_REFUSING_LAST: Duration = Duration::from_secs(10);
 
 /// The peers that tasks may go to.
 #[derive(Default)]
@@ -34,7 +39,16 @@ struct Candidate {
     /// When the entry's load was told, and how much of this node's that includes: what it had there when it was told, and
     /// at most shortly before.
     told: Told,
-    avoid_until: Option<Instant>,
+    unreachable_until: Option<Instant>,
+    refusals: Refusals,
+}
+
+/// The refusals of a peer since it has last taken a task.
+#[derive(Clone, Copy, Debug, Default)]
+struct Refusals {
+    until: Option<Instant>,
+    /// For how long it was avoided because of the last one.
+    pause: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -96,7 +110,8 @@ impl Candidate {
             mine: InFlight::default(),
             recent: Recent::new(now),
             told: Told { at: now, mine: 0, mine_at_most: 0 },
-            avoid_until: None,
+            unreachable_until: None,
+            refusals: Refusals::default(),
         }
     }
 
@@ -143,8 +158,27 @@ impl Candidate {
         (load.backlog_seconds.max(0.0) * share + self.mine.seconds) / f64::from(load.workers.max(1))
     }
 
-    fn is_avoided(&self, now: Instant) -> bool {
-        self.avoid_until.is_some_and(|until| until > now)
+    fn is_unreachable(&self, now: Instant) -> bool {
+        self.unreachable_until.is_some_and(|until| until > now)
+    }
+}
+
+impl Refusals {
+    fn are_recent(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| until > now)
+    }
+
+    fn note(&mut self, now: Instant) {
+        // Those that were on their way when the first one was refused say nothing new.
+        if !self.are_recent(now) {
+            self.pause = (self.pause * 2).clamp(AVOID_REFUSING_FIRST, AVOID_REFUSING_LAST);
+            self.until = Some(now + self.pause);
+        }
+    }
+
+    /// It takes tasks again: the next refusal is a first one.
+    fn served(&mut self) {
+        self.pause = Duration::ZERO;
     }
 }
 
@@ -184,14 +218,21 @@ impl Placement {
         }
         let now = Instant::now();
         let candidates = self.candidates.lock();
-        let idle = candidates.values().filter(|candidate| !candidate.is_avoided(now));
+        let is_avoided = |candidate: &Candidate| candidate.is_unreachable(now) || candidate.refusals.are_recent(now);
+        let idle = candidates.values().filter(|candidate| !is_avoided(candidate));
         let idle: usize = idle.map(|candidate| candidate.idle_slots(now) as usize).sum();
         idle.min(here.queued)
     }
 
     /// Chooses the peer that is expected to start a task sooner than this node would, and counts the task as sent there.
-    /// Nothing when it should run here. `here` is nothing when it cannot, and `unable` are the peers that cannot.
-    pub(crate) fn choose(&self, here: Option<&PoolLoad>, estimate_seconds: f64, unable: &[String]) -> Option<Placed> {
+    /// Nothing when it should run here. `here` is nothing when it cannot; `not_these` are peers that cannot or will not. A
+    /// peer that has refused others of late is asked only when nobody else can run it.
+    pub(crate) fn choose(
+        &self,
+        here: Option<&PoolLoad>,
+        estimate_seconds: f64,
+        not_these: &[String],
+    ) -> Option<Placed> {
         if here.is_some_and(|here| here.running + here.queued < here.slots) {
             return None;
         }
@@ -200,11 +241,15 @@ impl Placement {
         let mut candidates = self.candidates.lock();
         let best = candidates
             .values_mut()
-            .filter(|candidate| !candidate.is_avoided(now))
-            .filter(|candidate| !unable.contains(&candidate.entry.address()))
-            .map(|candidate| (candidate.expected_wait(now), candidate))
-            .min_by(|(one, _), (other, _)| one.total_cmp(other));
-        let (wait_there, candidate) = best?;
+            .filter(|candidate| !candidate.is_unreachable(now))
+            .map(|candidate| (candidate.refusals.are_recent(now), candidate))
+            .filter(|(refuses, _)| here.is_none() || !refuses)
+            .filter(|(_, candidate)| !not_these.contains(&candidate.entry.address()))
+            .map(|(refuses, candidate)| (refuses, candidate.expected_wait(now), candidate))
+            .min_by(|(refuses, wait, _), (other_refuses, other_wait, _)| {
+                refuses.cmp(other_refuses).then(wait.total_cmp(other_wait))
+            });
+        let (_, wait_there, candidate) = best?;
         if wait_there + REMOTE_OVERHEAD_SECONDS >= wait_here {
             return None;
         }
@@ -219,13 +264,27 @@ impl Placement {
         }
     }
 
+    /// A peer has refused a task for a reason that others may meet too.
+    pub(crate) fn refused(&self, placed: &Placed) {
+        if let Some(candidate) = self.candidates.lock().get_mut(&placed.address) {
+            candidate.refusals.note(Instant::now());
+        }
+    }
+
+    /// A peer has begun a task.
+    pub(crate) fn served(&self, placed: &Placed) {
+        if let Some(candidate) = self.candidates.lock().get_mut(&placed.address) {
+            candidate.refusals.served();
+        }
+    }
+
     /// A task that was sent to a peer is there no more; `reached` tells whether the peer answered.
     pub(crate) fn settle(&self, placed: &Placed, reached: bool) {
         if let Some(candidate) = self.candidates.lock().get_mut(&placed.address) {
             let now = Instant::now();
             candidate.remove(placed.seconds, now);
             if !reached {
-                candidate.avoid_until = Some(now + AVOID_UNREACHABLE);
+                candidate.unreachable_until = Some(now + AVOID_UNREACHABLE);
             }
         }
     }
@@ -374,5 +433,40 @@ mod tests {
         let placed = placement.choose(Some(&here(2, 0)), 1.0, &[]).unwrap();
         placement.settle(&placed, false);
         assert!(placement.choose(Some(&here(2, 5)), 1.0, &[]).is_none());
+    }
+
+    #[test]
+    fn a_peer_that_refuses_is_left_alone_until_it_may_have_changed_its_mind() {
+        let placement = placement(vec![entry(2, 2, 0), entry(3, 2, 1)]);
+        let placed: Vec<Placed> = (0..2).map(|_| placement.choose(Some(&here(2, 9)), 1.0, &[]).unwrap()).collect();
+        assert_eq!(placed[0].address, "127.0.0.1:2");
+        placement.settle(&placed[0], true);
+        placement.refused(&placed[0]);
+        assert_eq!(placement.idle_slots(&here(2, 9)), 1);
+        for _ in 0..9 {
+            assert_eq!(placement.choose(Some(&here(2, 9)), 1.0, &[]).unwrap().address, "127.0.0.1:3");
+        }
+        assert_eq!(placement.choose(None, 1.0, &[]).unwrap().address, "127.0.0.1:3");
+        let full = ["127.0.0.1:3".to_owned()];
+        assert!(placement.choose(Some(&here(2, 9)), 1.0, &full).is_none());
+        assert_eq!(placement.choose(None, 1.0, &full).unwrap().address, "127.0.0.1:2", "nobody else can run it");
+    }
+
+    #[test]
+    fn the_longer_a_peer_refuses_the_less_often_it_is_asked() {
+        let (mut refusals, mut now) = (Refusals::default(), Instant::now());
+        assert!(!refusals.are_recent(now));
+        for milliseconds in [500, 1000, 2000, 4000, 8000, 10_000, 10_000] {
+            let pause = Duration::from_millis(milliseconds);
+            refusals.note(now);
+            // All that were on their way.
+            refusals.note(now + pause / 2);
+            assert!(refusals.are_recent(now + pause - Duration::from_nanos(1)));
+            now += pause;
+            assert!(!refusals.are_recent(now));
+        }
+        refusals.served();
+        refusals.note(now);
+        assert!(!refusals.are_recent(now + AVOID_REFUSING_FIRST), "it has taken one since");
     }
 }

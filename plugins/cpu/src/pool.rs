@@ -28,9 +28,9 @@ mod waiting;
 mod watch;
 mod worker;
 
-pub(crate) use calls::{Moved, TaskCalls};
+pub(crate) use calls::{Moved, TaskCalls, is_unbegun};
 pub(crate) use decisions::Decision;
-pub(crate) use give_back::GIVEN_BACK;
+pub(crate) use give_back::Turn;
 pub(crate) use lane::{LaneReport, Phase, missing_protections};
 pub(crate) use outcome::{Failed, Files, Outcome};
 pub(crate) use stop::Stop;
@@ -80,8 +80,9 @@ pub(crate) struct Attempt {
     pub confidential: bool,
     /// Whether it may run on another node: [`Pool::give_back`] takes no others.
     pub may_leave: bool,
-    /// It was in the queue before and comes back, so that a queue that is full does not turn it away.
-    pub was_given_back: bool,
+    /// The turn that it had when it was given back, for one that comes back: it keeps it, and a queue that is full does not
+    /// turn it away.
+    pub turn: Option<Turn>,
     /// Higher first.
     pub priority: i64,
     /// When its wall time is over.
@@ -103,8 +104,10 @@ pub(crate) struct Sizes {
     pub spares: usize,
     /// Processes of such a runtime together.
     pub processes_max: usize,
-    /// Attempts that may have begun without having a slot.
+    /// Attempts that may have begun and wait for nothing but a slot: beyond that no other one begins.
     pub suspended_max: usize,
+    /// Attempts that may have begun and wait for something else, or are paused: [`State::may_wait`] says whose.
+    pub waiting_max: usize,
     /// Attempts that may wait.
     pub queue_tasks_max: usize,
     /// Bytes that may wait.
@@ -189,12 +192,16 @@ struct State {
     queued_bytes: usize,
     /// Expected seconds of what waits; set to 0 whenever nothing does, so that rounding errors cannot add up.
     queued_seconds: f64,
+    /// Attempts that are first in the queue and cannot begin for now, which they have not been told.
+    held_back: Vec<AttemptId>,
     /// Runtimes that must be made ready, off this thread.
     unprepared: Vec<RuntimeKey>,
     counts: Counts,
     /// When the supervisor will look around by itself; none when it waits for something to happen.
     awake_until: Option<Instant>,
     last_activity: Instant,
+    /// When attempts without a slot were looked at.
+    off_slot_looked_at: Instant,
     /// Something changed that the tracker should know of, and whether it may be told before the next heartbeat.
     load_changed: bool,
     load_announced: bool,
@@ -217,6 +224,12 @@ struct Entry {
     is_paused: bool,
     /// What it waits for, beside a slot.
     waits_for: Option<String>,
+    /// Since when it has been waiting for something else than a slot, or has been paused.
+    blocked_since: Option<Instant>,
+    /// For how long it did so before.
+    blocked: Duration,
+    /// It was told that nobody begins for now.
+    is_held_back: bool,
     /// How often it was told where it is, and whether it was told that it runs.
     moves: u64,
     is_told: bool,

@@ -16,6 +16,8 @@ use std::time::Duration;
 const RECORDS_WAITING_MAX: usize = 100_000;
 /// How long records wait for others: each batch costs one commit.
 const PAUSE: Duration = Duration::from_millis(200);
+/// Batches that need not wait within that time: whoever has the answer of a task may look for its record next.
+const AT_ONCE: usize = 4;
 /// What is recorded of a result.
 const RESULT_CHARACTERS_MAX: usize = 100;
 /// What is recorded of an error.
@@ -42,7 +44,7 @@ impl Records {
             entries_max: RECORDS_WAITING_MAX,
             batch_max: RECORDS_PER_BATCH_MAX.min(4096),
             pause: PAUSE,
-            at_once: false,
+            at_once: AT_ONCE,
             insist: true,
             compose: Box::new(move |records, number| compose(known.get(), records, number)),
         };
@@ -90,7 +92,7 @@ impl Records {
                 None => Some(String::new()),
             },
             code,
-            waiting_time: (turnaround_seconds - ended.execution_seconds).max(0.0),
+            waiting_time: ended.waiting_seconds(turnaround_seconds),
             cpu_seconds: ended.cpu_seconds,
             attempts: (attempts != 1).then_some(attempts),
             cached: ended.cached,

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use potluck_sdk::message::cache::{
     CacheAbandon, CacheEntry, CacheGet, CachePut, CacheRules, CacheRulesChanged, CacheRulesReply,
 };
-use potluck_sdk::message::cpu::CachePolicy;
+use potluck_sdk::message::cpu::{CachePolicy, outcome};
 use potluck_sdk::message::{RawValue, to_json};
 use potluck_sdk::{Host, ProviderError, Response};
 use serde::{Deserialize, Serialize};
@@ -193,7 +193,7 @@ impl Reuse {
         self.state.lock().impure.contains(&function)
     }
 
-    /// A run has ended: its result is kept for others, or whoever waits for it runs it again.
+    /// A run has ended: its result is kept for others, or all who wait for it run too, beside each other.
     pub(crate) fn settle(&self, lease: Lease, task: &Task, ended: &Ended, ran_here: bool) {
         match lease.place.may_keep(ended, ran_here) {
             Some(result) => self.put(&lease, result, ended),
@@ -205,14 +205,20 @@ impl Reuse {
                     }
                     state.impure.insert(task.function_key);
                 }
-                self.abandon(&lease);
+                let code = ended.verdict.as_ref().err().map(|failed| &*failed.code);
+                self.give_up(&lease, has_run(code));
             }
         }
     }
 
-    /// Gives a lease back.
+    /// Gives a lease back to the next who waits.
     pub(crate) fn abandon(&self, lease: &Lease) {
-        let json = to_json(&CacheAbandon { key: Cow::Borrowed(&lease.place.key), lease: lease.number });
+        self.give_up(lease, false);
+    }
+
+    /// With `for_good`, nobody waits for another run of the same: it would come to the same.
+    fn give_up(&self, lease: &Lease, for_good: bool) {
+        let json = to_json(&CacheAbandon { key: Cow::Borrowed(&lease.place.key), lease: lease.number, for_good });
         self.host.call_with(&json, b"", drop);
     }
 
@@ -224,7 +230,7 @@ impl Reuse {
             runtime: ended.runtime.as_deref(),
             deterministic: ended.deterministic,
         });
-        let Ok(value) = RawValue::from_string(value) else { return self.abandon(lease) };
+        let Ok(value) = RawValue::from_string(value) else { return self.give_up(lease, true) };
         let (key, lease) = (Cow::Borrowed(&*lease.place.key), Some(lease.number));
         self.host.call_with(&to_json(&CachePut { key, value: &value, lease, ttl_seconds: None }), b"", drop);
     }
@@ -275,6 +281,22 @@ impl Reuse {
     }
 }
 
+/// Whether a run with this code, or without one, came to its own end. One that did not begin, or that was cut short, says
+/// nothing about the next one.
+fn has_run(code: Option<&str>) -> bool {
+    !matches!(
+        code,
+        Some(
+            outcome::CANCELLED
+                | outcome::TIMEOUT
+                | outcome::QUOTA_EXCEEDED
+                | outcome::QUEUE_FULL
+                | outcome::MODULE_UNKNOWN
+                | outcome::RUNTIME_UNAVAILABLE
+        )
+    )
+}
+
 impl Place {
     /// The result, if it may serve others.
     fn may_keep<'a>(&self, ended: &'a Ended, ran_here: bool) -> Option<&'a RawValue> {
@@ -283,5 +305,20 @@ impl Place {
         let is_sound = is_pure && (ran_here || !self.must_run_here) && ended.files.list.is_empty();
         let bytes = result.get().len() + ended.stdout.len() + ended.stderr.len();
         (is_sound && result.get() != "null" && bytes <= VALUE_BYTES_MAX).then_some(result)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_cut_short_is_tried_by_the_next_one_alone() {
+        for code in [None, Some(outcome::TASK_FAILED), Some(outcome::MEMORY_LIMIT), Some(outcome::WORKER_DIED)] {
+            assert!(has_run(code), "{code:?}: nobody waits for the next one");
+        }
+        for code in [outcome::CANCELLED, outcome::TIMEOUT, outcome::QUOTA_EXCEEDED, outcome::RUNTIME_UNAVAILABLE] {
+            assert!(!has_run(Some(code)), "{code}");
+        }
     }
 }

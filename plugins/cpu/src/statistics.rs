@@ -49,7 +49,7 @@ impl Statistics {
     }
 
     /// A task has ended; `code` says why it failed.
-    pub(crate) fn finished(&self, turnaround: Duration, execution_seconds: f64, code: Option<&str>, now: Instant) {
+    pub(crate) fn finished(&self, turnaround: Duration, waiting_seconds: f64, code: Option<&str>, now: Instant) {
         let mut sums = self.sums.lock();
         match code {
             None => sums.succeeded += 1,
@@ -57,7 +57,7 @@ impl Statistics {
             Some(_) => sums.failed += 1,
         }
         sums.turnaround_seconds += turnaround.as_secs_f64();
-        sums.waiting_seconds += (turnaround.as_secs_f64() - execution_seconds).max(0.0);
+        sums.waiting_seconds += waiting_seconds;
         sums.last_end = Some(now);
     }
 

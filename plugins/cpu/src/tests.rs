@@ -130,7 +130,8 @@ fn a_run_that_fails_gives_its_lease_back() {
     let task = json!({ "type": "CPU_TASK", "program": "def main(): return 1", "cache": true });
     let result = harness.call(task).unwrap();
     assert_eq!((&result["code"], &result["cached"]), (&json!("runtime_unavailable"), &json!(false)));
-    assert_eq!(sent(&harness, "CACHE_ABANDON")[0]["lease"], 7);
+    let given_back = &sent(&harness, "CACHE_ABANDON")[0];
+    assert_eq!((&given_back["lease"], &given_back["for_good"]), (&json!(7), &Value::Null), "the next one may run");
     assert!(sent(&harness, "CACHE_PUT").is_empty());
 }
 
@@ -199,13 +200,25 @@ fn every_task_is_recorded_once_however_often_the_history_refuses() {
 }
 
 #[test]
+fn a_task_is_on_its_way_to_the_history_when_it_is_answered() {
+    let harness = start();
+    harness.answer("RECORD_TASKS", |_| json!({ "type": "STATUS", "status": "OK", "recorded": 1 }));
+    for number in 1..=3 {
+        harness.call(json!({ "type": "CPU_TASK", "program": "def main(): return 1" })).unwrap();
+        assert_eq!(sent(&harness, "RECORD_TASKS").len(), number, "the clock stands still");
+    }
+}
+
+#[test]
 fn what_has_ended_is_recorded_before_the_node_stops() {
     let harness = start();
     harness.answer("RECORD_TASKS", |_| json!({ "type": "STATUS", "status": "OK", "recorded": 1 }));
-    harness.call(json!({ "type": "CPU_TASK", "program": "def main(): return 1" })).unwrap();
-    assert!(sent(&harness, "RECORD_TASKS").is_empty());
+    for _ in 0..50 {
+        harness.call(json!({ "type": "CPU_TASK", "program": "def main(): return 1" })).unwrap();
+    }
     harness.stop();
-    assert_eq!(sent(&harness, "RECORD_TASKS").len(), 1);
+    let records = |message: &Value| message["records"].as_array().unwrap().len();
+    assert_eq!(sent(&harness, "RECORD_TASKS").iter().map(records).sum::<usize>(), 50);
 }
 
 #[test]

@@ -44,12 +44,14 @@ impl Bank {
         Bank { banker: Banker::default(), waits: VecDeque::new(), limits }
     }
 
-    pub(crate) fn add_resource(&mut self, name: &str, kind: &str, total: u64) -> Result<(), Refusal> {
-        if self.banker.resources.len() >= self.limits.resources_max {
+    /// Its kind.
+    pub(crate) fn set_resource(&mut self, name: &str, kind: Option<&str>, total: u64) -> Result<String, Refusal> {
+        let resources = &self.banker.resources;
+        if resources.len() >= self.limits.resources_max && !resources.contains_key(name) {
             let what = format!("{} resources", self.limits.resources_max);
             return Err(Refusal::Limit { what, key: "resources_max" });
         }
-        self.banker.add_resource(name, kind, total)
+        self.banker.set_resource(name, kind, total)
     }
 
     pub(crate) fn set_process(&mut self, pid: &str, max_need: Units) -> Result<(), Refusal> {
@@ -109,11 +111,12 @@ impl Bank {
     /// Tries a request that stands behind the first `ahead` ones.
     fn try_behind(&mut self, ahead: usize, pid: &str, units: &Units) -> Result<(), Denial> {
         let has_nothing = self.banker.processes.get(pid).is_some_and(|process| process.allocation.is_empty());
-        let overtakes =
-            has_nothing && self.waits.iter().take(ahead).any(|wait| wait.pid != pid && shares(&wait.units, units));
-        if overtakes {
+        let in_the_way = |wait: &&Wait| wait.pid != pid && shares(&wait.units, units);
+        let older = self.waits.iter().take(ahead).filter(|_| has_nothing).find(in_the_way);
+        if let Some(older) = older {
             // What is wrong with it for ever is said all the same.
-            return self.banker.check(pid, units).and(Err(Denial::Insufficient));
+            let behind = Denial::Behind(older.pid.clone());
+            return self.banker.check(pid, units).and(Err(behind));
         }
         self.banker.request(pid, units)
     }
@@ -163,14 +166,13 @@ impl Bank {
         for index in 0..self.waits.len() {
             let (pid, units) = (self.waits[index].pid.clone(), self.waits[index].units.clone());
             let has_nothing = self.banker.processes.get(&pid).is_some_and(|process| process.allocation.is_empty());
-            let in_the_way = |(wait, result): (&Wait, &Result<(), Denial>)| {
+            let in_the_way = |(wait, result): &(&Wait, &Result<(), Denial>)| {
                 wait.pid != pid && shares(&wait.units, &units) && result.as_ref().is_err_and(Denial::may_pass)
             };
-            let overtakes = has_nothing && self.waits.iter().zip(&outlook).any(in_the_way);
-            let result = if overtakes {
-                self.banker.check(&pid, &units).and(Err(Denial::Insufficient))
-            } else {
-                self.banker.request(&pid, &units)
+            let older = self.waits.iter().zip(&outlook).filter(|_| has_nothing).find(in_the_way);
+            let result = match older.map(|(wait, _)| Denial::Behind(wait.pid.clone())) {
+                Some(behind) => self.banker.check(&pid, &units).and(Err(behind)),
+                None => self.banker.request(&pid, &units),
             };
             if result.is_ok() {
                 // Only a trial.
@@ -259,7 +261,7 @@ mod tests {
     fn bank(total: u64, max: &[(&str, u64)]) -> Bank {
         let limits = BankLimits { resources_max: 9, processes_max: 99, needs_max: 99, waits_max: 9 };
         let mut bank = Bank::new(limits);
-        bank.add_resource("A", "OTHER", total).unwrap();
+        bank.set_resource("A", None, total).unwrap();
         for (pid, max) in max {
             bank.set_process(pid, units(&[("A", *max)])).unwrap();
         }
@@ -303,7 +305,9 @@ mod tests {
         bank.request("P1", &units(&[("A", 1)])).unwrap();
         wait(&mut bank, 1, "LARGE", 3);
         for pid in &newcomers {
-            assert_eq!(bank.request(pid, &units(&[("A", 1)])), Err(Denial::Insufficient));
+            let denial = bank.request(pid, &units(&[("A", 1)])).unwrap_err();
+            assert_eq!(denial, Denial::Behind("LARGE".to_owned()));
+            assert!(denial.to_string().starts_with("Insufficient resources available: an older request"), "{denial}");
         }
         bank.end("P1");
         assert_eq!(served(&mut bank), [1]);
@@ -318,6 +322,39 @@ mod tests {
         assert_eq!(bank.request("P1", &units(&[("A", 2)])), Ok(()));
         bank.end("P1");
         assert_eq!(served(&mut bank), [1]);
+    }
+
+    #[test]
+    fn how_many_units_there_are_can_change_as_far_as_the_books_allow() {
+        let mut bank = bank(4, &[("P1", 3), ("P2", 3), ("P3", 4)]);
+        bank.request("P1", &units(&[("A", 2)])).unwrap();
+        wait(&mut bank, 1, "P2", 2);
+        assert!(served(&mut bank).is_empty(), "P1 could not end then");
+        let why = |bank: &mut Bank, total| bank.set_resource("A", None, total).unwrap_err().to_string();
+        assert!(why(&mut bank, 1).contains("2 units of A are allocated"));
+        assert!(why(&mut bank, 3).contains("max_need of process P3 is 4 units of A"));
+        bank.end("P3");
+        let before = bank.banker.clone();
+        assert!(why(&mut bank, 2).contains("is 3 units of A"));
+        assert_eq!(bank.banker.resources, before.resources, "a refusal changes nothing");
+        bank.set_resource("A", None, 3).unwrap();
+        assert_eq!(bank.banker.resources["A"].available, 1);
+        bank.set_resource("A", Some("OTHER"), 5).unwrap();
+        assert_eq!(served(&mut bank), [1], "what is new is given to those who wait");
+        let error = bank.set_resource("A", Some("CPU"), 5).unwrap_err();
+        assert_eq!(error, Refusal::ResourceExists { name: "A".to_owned(), kind: "OTHER".to_owned() });
+    }
+
+    #[test]
+    fn fewer_units_than_leave_all_sure_to_end_are_refused() {
+        let mut bank = bank(5, &[("P1", 4), ("P2", 4)]);
+        bank.request("P1", &units(&[("A", 2)])).unwrap();
+        bank.request("P2", &units(&[("A", 1)])).unwrap();
+        bank.banker.safe_sequence().unwrap();
+        // With 4 there would be 1 left, and each of them may still need more.
+        let error = bank.set_resource("A", None, 4).unwrap_err();
+        assert_eq!(error, Refusal::TotalUnsafe { resource: "A".to_owned(), wanted: 4 });
+        assert_eq!((bank.banker.resources["A"].total, bank.banker.resources["A"].available), (5, 2));
     }
 
     #[test]

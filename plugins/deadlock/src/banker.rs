@@ -19,6 +19,8 @@ pub(crate) enum Denial {
     ExceedsNeed,
     #[error("Insufficient resources available")]
     Insufficient,
+    #[error("Insufficient resources available: an older request, of process {0}, comes first")]
+    Behind(String),
     #[error("Allocation would lead to unsafe state")]
     Unsafe,
 }
@@ -26,15 +28,25 @@ pub(crate) enum Denial {
 impl Denial {
     /// Whether the same request can be granted later, when others have given something back.
     pub(crate) fn may_pass(&self) -> bool {
-        matches!(self, Denial::Insufficient | Denial::Unsafe)
+        matches!(self, Denial::Insufficient | Denial::Behind(_) | Denial::Unsafe)
     }
 }
 
 /// Why the books are not changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
-    #[error("Resource already registered: {0}; UNREGISTER_RESOURCE forgets it")]
-    ResourceExists(String),
+    #[error("Resource already registered: {name} is of the type {kind}; UNREGISTER_RESOURCE forgets it")]
+    ResourceExists { name: String, kind: String },
+    #[error("{has} units of {resource} are allocated, so there cannot be only {wanted}; release some first")]
+    FewerThanAllocated { resource: String, has: u64, wanted: u64 },
+    #[error(
+        "max_need of process {pid} is {max} units of {resource}, so there cannot be only {wanted}; lower it with REGISTER_PROCESS, or end the process, first"
+    )]
+    FewerThanNeeded { resource: String, pid: String, max: u64, wanted: u64 },
+    #[error(
+        "with only {wanted} units of {resource} not every process could be sure to end; wait until something is released"
+    )]
+    TotalUnsafe { resource: String, wanted: u64 },
     #[error("Resource {0} not registered")]
     NoResource(String),
     #[error("Process {0} not registered")]
@@ -87,12 +99,40 @@ pub(crate) struct Banker {
 }
 
 impl Banker {
-    pub(crate) fn add_resource(&mut self, name: &str, kind: &str, total: u64) -> Result<(), Refusal> {
-        if self.resources.contains_key(name) {
-            return Err(Refusal::ResourceExists(name.to_owned()));
+    /// Makes a resource known, or changes how many units there are of a known one; no `kind` means what it is, or `OTHER`.
+    /// Its kind.
+    pub(crate) fn set_resource(&mut self, name: &str, kind: Option<&str>, total: u64) -> Result<String, Refusal> {
+        let Some(resource) = self.resources.get(name) else {
+            let kind = kind.unwrap_or("OTHER").to_owned();
+            self.resources.insert(name.to_owned(), Resource { kind: kind.clone(), total, available: total });
+            return Ok(kind);
+        };
+        let Resource { kind: known, total: before, available } = resource.clone();
+        if kind.is_some_and(|kind| kind != known) {
+            return Err(Refusal::ResourceExists { name: name.to_owned(), kind: known });
         }
-        self.resources.insert(name.to_owned(), Resource { kind: kind.to_owned(), total, available: total });
-        Ok(())
+        let has = before - available;
+        if total < has {
+            return Err(Refusal::FewerThanAllocated { resource: name.to_owned(), has, wanted: total });
+        }
+        // Also of a process that has nothing yet: it could never end.
+        let needs = self.processes.iter().map(|(pid, process)| (pid, amount(&process.max_need, name)));
+        if let Some((pid, max)) = needs.max_by_key(|(_, max)| *max).filter(|(_, max)| *max > total) {
+            let (resource, pid) = (name.to_owned(), pid.clone());
+            return Err(Refusal::FewerThanNeeded { resource, pid, max, wanted: total });
+        }
+        self.set_total(name, total, total - has);
+        if self.safe_sequence().is_none() {
+            self.set_total(name, before, available);
+            return Err(Refusal::TotalUnsafe { resource: name.to_owned(), wanted: total });
+        }
+        Ok(known)
+    }
+
+    fn set_total(&mut self, name: &str, total: u64, available: u64) {
+        if let Some(resource) = self.resources.get_mut(name) {
+            (resource.total, resource.available) = (total, available);
+        }
     }
 
     pub(crate) fn remove_resource(&mut self, name: &str) -> Result<Resource, Refusal> {

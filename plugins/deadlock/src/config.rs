@@ -84,8 +84,8 @@ impl Settings {
             waits_max: config.waits_max,
         });
         for (name, total) in resources.into_iter().filter(|(_, total)| *total > 0) {
-            let kind = KINDS.into_iter().find(|kind| *kind == name).unwrap_or("OTHER");
-            if let Err(error) = bank.add_resource(&name, kind, total) {
+            let kind = KINDS.into_iter().find(|kind| *kind == name);
+            if let Err(error) = bank.set_resource(&name, kind, total) {
                 return refuse(format!("key `resources`: {error}"));
             }
         }

@@ -8,24 +8,32 @@
 //! gets all of them and can end: given a part, it might keep from others what they need, and whether that happens depends
 //! on who comes first. As long as all can go on in one order, there is no deadlock.
 //!
+//! Memory is given out in one piece, so there it counts how large a piece can be had when all have ended who can. Who has got
+//! a block and waits for nothing else ends, and gives it back: where it was makes no difference.
+//!
 //! What a process may ask for later is no wait. A wait with a time-out ends by itself, and one for a semaphore that anybody
 //! may signal may be ended by anybody, so neither can be part of a deadlock.
 
+mod arena;
 mod cycle;
+pub(crate) mod ends;
 #[cfg(test)]
 mod tests;
 
 use crate::bank::Bank;
 use crate::banker::{Denial, Units};
+use arena::Arena;
 use potluck_sdk::message::deadlock::CycleEdge;
-use potluck_sdk::message::resources::ResourceState;
+use potluck_sdk::message::resources::{Places, ResourceState};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 /// Who has and waits for what, at one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
-    /// Semaphores and memory.
+    /// Semaphores, memory, and the ends of tasks for which others wait.
     pub(crate) resources: Vec<ResourceState>,
+    /// Where the units lie of those that are given out in one piece.
+    pub(crate) places: Vec<Places>,
     pub(crate) bank: Bank,
 }
 
@@ -60,6 +68,8 @@ pub(crate) struct StuckWait {
 pub(crate) enum Why {
     /// Too few units are free.
     Units,
+    /// Enough are free, but not in one piece: the largest has so many.
+    Pieces(u64),
     /// Enough are free, but Banker's algorithm may not give them out.
     Unsafe,
     /// An older request comes first.
@@ -76,10 +86,43 @@ pub(crate) struct Detection {
     pub(crate) cycle_count: usize,
     /// Waits without a time-out that were looked at.
     pub(crate) waiting: usize,
+    /// Waits without a time-out for what anybody may give.
+    pub(crate) open: Noted,
+    /// Waits without a time-out for what a process of another node has.
+    pub(crate) abroad: Noted,
     /// Processes that wait and can go on, in an order in which they can; the first few.
     pub(crate) can_go_on: Vec<String>,
     /// The waits of the processes that are stuck.
     pub(crate) keys: HashSet<WaitKey>,
+}
+
+/// Waits that the search cannot look behind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Noted {
+    pub(crate) count: usize,
+    /// The first of them.
+    pub(crate) example: Option<NotedWait>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NotedWait {
+    pub(crate) pid: String,
+    pub(crate) resource: String,
+    /// Whose units it waits for; empty when those may be anybody's.
+    pub(crate) held_by: String,
+}
+
+impl Noted {
+    fn add(&mut self, pid: &str, resource: &str, held_by: &str) {
+        self.count += 1;
+        let wait = || NotedWait { pid: pid.to_owned(), resource: resource.to_owned(), held_by: held_by.to_owned() };
+        self.example.get_or_insert_with(wait);
+    }
+}
+
+/// Whether a process is another node's, which alone knows what it waits for there.
+fn is_abroad(pid: &str) -> bool {
+    pid.contains('@')
 }
 
 /// Processes that are named in an explanation.
@@ -118,12 +161,16 @@ struct Reduction<'a> {
     /// What each process has of `resources`; the bank keeps its own books.
     holds: Vec<Vec<(usize, u64)>>,
     free: Vec<u64>,
+    /// Of those resources that are given out in one piece.
+    arenas: Vec<Option<Arena<'a>>>,
     queues: Vec<VecDeque<Queued>>,
     bank: Bank,
     tickets: HashMap<u64, usize>,
     can_end: Vec<usize>,
     bank_changed: bool,
     waiting: usize,
+    open: Noted,
+    abroad: Noted,
     can_go_on: Vec<String>,
 }
 
@@ -137,12 +184,15 @@ impl<'a> Reduction<'a> {
             has_waited: Vec::new(),
             holds: Vec::new(),
             free: snapshot.resources.iter().map(|resource| resource.available_units).collect(),
+            arenas: snapshot.resources.iter().map(|resource| arena_of(snapshot, resource)).collect(),
             queues: snapshot.resources.iter().map(|_| VecDeque::new()).collect(),
             bank: snapshot.bank.clone(),
             tickets: HashMap::new(),
             can_end: Vec::new(),
             bank_changed: true,
             waiting: 0,
+            open: Noted::default(),
+            abroad: Noted::default(),
             can_go_on: Vec::new(),
         };
         let counts = |pid: &str, resource: &str, since: u64| {
@@ -152,6 +202,14 @@ impl<'a> Reduction<'a> {
             for holder in &resource.holders {
                 let process = this.place(&holder.pid);
                 this.holds[process].push((index, holder.units));
+            }
+            let abroad = resource.holders.iter().find(|holder| is_abroad(&holder.pid));
+            for waiter in resource.waiters.iter().filter(|waiter| !waiter.bounded) {
+                if !resource.owned {
+                    this.open.add(&waiter.pid, &resource.resource_id, "");
+                } else if let Some(holder) = abroad {
+                    this.abroad.add(&waiter.pid, &resource.resource_id, &holder.pid);
+                }
             }
             for waiter in &resource.waiters {
                 let process = this.place(&waiter.pid);
@@ -171,6 +229,11 @@ impl<'a> Reduction<'a> {
         for wait in &snapshot.bank.waits {
             let process = this.place(&wait.pid);
             this.waiting += usize::from(!wait.is_bounded);
+            let abroad = snapshot.bank.banker.processes.iter().filter(|(pid, _)| !wait.is_bounded && is_abroad(pid));
+            let has = |allocation: &Units| wait.units.keys().find(|name| allocation.contains_key(*name));
+            if let Some((pid, name)) = abroad.filter_map(|(pid, other)| Some((pid, has(&other.allocation)?))).next() {
+                this.abroad.add(&wait.pid, name, pid);
+            }
             if !wait.is_bounded && counts(&wait.pid, BANK, wait.ticket) {
                 this.pending[process] += 1;
                 this.tickets.insert(wait.ticket, process);
@@ -239,6 +302,9 @@ impl<'a> Reduction<'a> {
         if self.has_waited[process] && self.can_go_on.len() < NAMED_MAX {
             self.can_go_on.push(self.pids[process].to_owned());
         }
+        for arena in self.arenas.iter_mut().flatten() {
+            arena.end(self.pids[process]);
+        }
         for (index, units) in std::mem::take(&mut self.holds[process]) {
             self.free[index] = self.free[index].saturating_add(units);
             self.serve(index);
@@ -246,10 +312,15 @@ impl<'a> Reduction<'a> {
         self.bank_changed |= self.bank.end(self.pids[process]).1.is_some();
     }
 
+    /// Whether so many units can be had.
+    fn is_there(&self, index: usize, units: u64) -> bool {
+        units <= self.free[index] && self.arenas[index].as_ref().is_none_or(|arena| units <= arena.largest())
+    }
+
     /// Gives free units to those who wait, the first first; nobody overtakes.
     fn serve(&mut self, index: usize) {
         while let Some(&Queued { process, units, .. }) = self.queues[index].front()
-            && units <= self.free[index]
+            && self.is_there(index, units)
         {
             self.queues[index].pop_front();
             self.free[index] -= units;
@@ -287,11 +358,17 @@ impl<'a> Reduction<'a> {
             waits: waits.remove(&process).unwrap_or_default(),
             circle: circles.of.get(&process).copied(),
         });
+        // Who only waits for the end of others, and is in nobody's way, has no part in what keeps these from it.
+        let stuck = stuck.filter(|stuck| {
+            stuck.circle.is_some() || !stuck.waits.iter().all(|wait| ends::process_of(&wait.resource).is_some())
+        });
         Detection {
             stuck: stuck.collect(),
             cycles: circles.chains,
             cycle_count: circles.count,
             waiting: self.waiting,
+            open: std::mem::take(&mut self.open),
+            abroad: std::mem::take(&mut self.abroad),
             can_go_on: std::mem::take(&mut self.can_go_on),
             keys,
         }
@@ -325,11 +402,10 @@ impl<'a> Reduction<'a> {
             let process = self.places.get(holder.pid.as_str()).copied().filter(|process| self.is_stuck(*process));
             holders.extend(process.map(|process| (process, holder.units)));
         }
-        let mut why = Why::Units;
-        if holders.is_empty() {
+        let none_is_held = holders.is_empty();
+        if none_is_held {
             // Nobody who is stuck has any, so it is the first in the queue who wants more than the others leave.
             holders.push((first.process, 0));
-            why = Why::Behind;
         }
         let node = graph.resource(holders.iter().map(|(process, _)| *process));
         let named: Vec<(String, u64)> =
@@ -337,17 +413,30 @@ impl<'a> Reduction<'a> {
         for (position, queued) in self.queues[index].iter().enumerate() {
             let pid = self.pids[queued.process];
             keys.insert((pid.to_owned(), resource.resource_id.clone(), queued.since));
-            let is_own = why == Why::Behind && position == 0;
-            if !is_own {
+            let is_own = none_is_held && position == 0;
+            // It could be had, were it not for the first in the queue.
+            let is_behind = position > 0 && queued.process != first.process && self.is_there(index, queued.units);
+            if is_behind {
+                graph.wait_for_process(queued.process, first.process, &resource.resource_id, queued.units);
+            } else if !is_own {
                 graph.wait_for_resource(queued.process, node, &resource.resource_id, queued.units);
             }
+            let pieces = self.arenas[index].as_ref().filter(|_| queued.units <= self.free[index]).map(Arena::largest);
             waits.entry(queued.process).or_default().push(StuckWait {
                 resource: resource.resource_id.clone(),
                 units: queued.units,
                 total: resource.total_units,
                 free: self.free[index],
-                held_by: if is_own { Vec::new() } else { named.clone() },
-                why: if is_own { Why::Units } else { why },
+                held_by: match (is_own, is_behind) {
+                    (true, _) => Vec::new(),
+                    (_, true) => vec![(self.pids[first.process].to_owned(), 0)],
+                    _ => named.clone(),
+                },
+                why: match pieces {
+                    _ if is_behind || (none_is_held && !is_own) => Why::Behind,
+                    Some(largest) => Why::Pieces(largest),
+                    None => Why::Units,
+                },
             });
         }
     }
@@ -394,6 +483,12 @@ impl<'a> Reduction<'a> {
             });
         }
     }
+}
+
+/// Where the units of a resource lie, if that makes a difference.
+fn arena_of<'a>(snapshot: &'a Snapshot, resource: &ResourceState) -> Option<Arena<'a>> {
+    let places = snapshot.places.iter().find(|places| places.resource_id == resource.resource_id)?;
+    Some(Arena::new(resource.total_units, &places.blocks))
 }
 
 /// Stands for the bank in a [`WaitKey`]; a ticket is never given twice.

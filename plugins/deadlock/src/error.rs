@@ -38,18 +38,20 @@ impl From<DeadlockError> for ProviderError {
         let denied = |denial: &Denial| match denial {
             Denial::NoProcess(_) | Denial::NoResource(_) => NOT_REGISTERED,
             Denial::ExceedsNeed => EXCEEDS_NEED,
-            Denial::Insufficient => INSUFFICIENT_RESOURCES,
+            Denial::Insufficient | Denial::Behind(_) => INSUFFICIENT_RESOURCES,
             Denial::Unsafe => UNSAFE_STATE,
         };
         let code = match &error {
             Missing(_) | Number { .. } | Name | Kind(_) | Timeout(_) => ProviderError::INVALID_MESSAGE,
             Denied(denial) | TimedOut { why: denial, .. } => denied(denial),
             Refused(refusal) => match refusal {
-                Refusal::ResourceExists(_) => "already_exists",
+                Refusal::ResourceExists { .. } => "already_exists",
                 Refusal::NoResource(_) | Refusal::NoProcess(_) => NOT_REGISTERED,
-                Refusal::ResourceInUse { .. } => "in_use",
+                Refusal::ResourceInUse { .. }
+                | Refusal::FewerThanAllocated { .. }
+                | Refusal::FewerThanNeeded { .. } => "in_use",
                 Refusal::MoreThanTotal { .. } | Refusal::LessThanAllocated { .. } => ProviderError::INVALID_MESSAGE,
-                Refusal::Unsafe => UNSAFE_STATE,
+                Refusal::Unsafe | Refusal::TotalUnsafe { .. } => UNSAFE_STATE,
                 Refusal::Release => "not_allocated",
                 Refusal::Limit { .. } => ProviderError::LIMIT_REACHED,
             },

@@ -1,6 +1,7 @@
 //! What was found, in sentences; and whom to end.
 
-use crate::detect::{Detection, Stuck, StuckWait, Why};
+use crate::detect::ends::process_of;
+use crate::detect::{Detection, NotedWait, Stuck, StuckWait, Why};
 use potluck_sdk::message::deadlock::{CycleEdge, DeadlockFound, Victim};
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -115,6 +116,14 @@ fn tell_circle(
         let wait = wait.map_or_else(String::new, |wait| describe(wait, Some(&edge.held_by)));
         sentences.push(format!("{} {}{wait}.", edge.pid, has(stuck)));
     }
+    if let [CycleEdge { pid, waits_for, .. }] = circle
+        && waits_for.starts_with("semaphore:")
+    {
+        sentences.push(format!(
+            "It counts as stuck because so far only those who had permits of {waits_for} have given them back; if anybody else \
+             signals it, {pid} goes on."
+        ));
+    }
     if circle.len() > 1 {
         let closes = if number == 0 { "That closes the circle." } else { "That closes this circle." };
         sentences.push(closes.to_owned());
@@ -123,7 +132,7 @@ fn tell_circle(
 }
 
 fn no_deadlock(detection: &Detection) -> String {
-    match (detection.waiting, detection.can_go_on.as_slice()) {
+    let found = match (detection.waiting, detection.can_go_on.as_slice()) {
         (0, _) => "No deadlock: nobody waits for anything without a time-out.".to_owned(),
         (waiting, []) => format!(
             "No deadlock: {} by somebody who does not wait.",
@@ -135,16 +144,51 @@ fn no_deadlock(detection: &Detection) -> String {
             order[0],
             order[1..].iter().map(|pid| format!(", then {pid}")).collect::<String>()
         ),
+    };
+    let sentences = [Some(found), detection.open.example.as_ref().map(|wait| tell_open(wait, detection.open.count))];
+    let abroad = detection.abroad.example.as_ref().map(|wait| tell_abroad(wait, detection.abroad.count));
+    sentences.into_iter().chain([abroad]).flatten().collect::<Vec<_>>().join(" ")
+}
+
+/// What the search left out, since anybody may end it.
+fn tell_open(wait: &NotedWait, count: usize) -> String {
+    let NotedWait { pid, resource, .. } = wait;
+    let others = others(count);
+    format!(
+        "{pid} waits for {resource}, which anybody may signal, so nobody can say whether it waits in vain: it was left out{others}."
+    )
+}
+
+/// What may be a deadlock together with another node's.
+fn tell_abroad(wait: &NotedWait, count: usize) -> String {
+    let NotedWait { pid, resource, held_by } = wait;
+    format!(
+        "{pid} waits for {resource}, of which {held_by} has some, a process of another node: what that waits for on its own \
+         node is not known here{}.",
+        others(count)
+    )
+}
+
+fn others(count: usize) -> String {
+    match count {
+        0 | 1 => String::new(),
+        2 => "; 1 more wait is like that".to_owned(),
+        _ => format!("; {} more waits are like that", count - 1),
     }
 }
 
 fn has(stuck: &Stuck) -> String {
-    let holds: Vec<String> = stuck.holds.iter().take(4).map(|(name, units)| amount(name, *units)).collect();
-    if holds.is_empty() { String::new() } else { format!("has {} and ", list(&holds, stuck.holds.len())) }
+    // Its own end is nothing that a process has.
+    let holds = || stuck.holds.iter().filter(|(name, _)| process_of(name).is_none());
+    let named: Vec<String> = holds().take(4).map(|(name, units)| amount(name, *units)).collect();
+    if named.is_empty() { String::new() } else { format!("has {} and ", list(&named, holds().count())) }
 }
 
-/// `semaphore:fork-1`, `2 units of TAPE`, `512 bytes of memory`.
+/// `semaphore:fork-1`, `2 units of TAPE`, `512 bytes of memory`, `the end of P7`.
 fn amount(resource: &str, units: u64) -> String {
+    if let Some(process) = process_of(resource) {
+        return format!("the end of {process}");
+    }
     match (resource, units) {
         ("memory", _) => format!("{units} bytes of memory"),
         (_, 1) => resource.to_owned(),
@@ -158,14 +202,30 @@ fn describe(wait: &StuckWait, held_by: Option<&str>) -> String {
     let holders: Vec<String> = wait.held_by.iter().map(|(pid, _)| pid.clone()).collect();
     let who = held_by.map_or_else(|| list(&holders, holders.len()), str::to_owned);
     match wait.why {
-        Why::Behind => format!("waits for {wanted} behind {who}, which asked first"),
+        Why::Behind => format!("waits for {wanted} behind {who}, which comes first"),
         Why::Unsafe => format!(
             "waits for {wanted}; {free} of {total} {} free, but Banker's algorithm may not give that out before {who} has \
              given something back, because not every process could then be sure to end",
             if *free == 1 { "is" } else { "are" }
         ),
+        Why::Pieces(largest) => {
+            let is = if *free == 1 { "is" } else { "are" };
+            let between = if holders.is_empty() {
+                String::new()
+            } else {
+                format!(
+                    ", because of the blocks that {} {}",
+                    list(&holders, holders.len()),
+                    if holders.len() == 1 { "has" } else { "have" }
+                )
+            };
+            format!(
+                "waits for {wanted} in one piece; {free} of {total} {is} free, but no more than {largest} in one piece{between}"
+            )
+        }
         Why::Units if units > total => format!("waits for {wanted}, and there are only {total}"),
         Why::Units if holders.is_empty() => format!("waits for {wanted}, and only {free} of {total} will ever be free"),
+        Why::Units if process_of(resource).is_some() => format!("waits for {wanted}"),
         Why::Units if *total == 1 => format!("waits for {wanted}, which {who} has"),
         Why::Units => {
             let held: Vec<String> = wait.held_by.iter().map(|(pid, units)| format!("{pid} has {units}")).collect();
@@ -187,7 +247,11 @@ fn list(names: &[String], total: usize) -> String {
 
 /// Units that are lost when a process is ended; memory counts by the MiB.
 fn cost(stuck: &Stuck) -> u64 {
-    let units = |(name, units): &(String, u64)| if name == "memory" { units.div_ceil(MIB) } else { *units };
+    let units = |(name, units): &(String, u64)| match name.as_str() {
+        "memory" => units.div_ceil(MIB),
+        name if process_of(name).is_some() => 0,
+        _ => *units,
+    };
     stuck.holds.iter().map(units).fold(0, u64::saturating_add)
 }
 
@@ -239,6 +303,7 @@ pub(crate) fn choose(detection: &Detection, facts: &Facts, except: &HashSet<Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detect::Noted;
 
     fn stuck(pid: &str, holds: (&str, u64), waits: (&str, u64), held_by: &str) -> Stuck {
         let wait = StuckWait {
@@ -364,5 +429,80 @@ mod tests {
         detection.waiting = 2;
         detection.can_go_on = vec!["P2".to_owned(), "P1".to_owned()];
         assert!(explain(&detection, &Facts::new()).ends_with("P2 can go on, then P1."));
+    }
+
+    #[test]
+    fn what_the_search_cannot_look_behind_is_said() {
+        let noted = |count, held_by: &str| Noted {
+            count,
+            example: Some(NotedWait {
+                pid: "P1".to_owned(),
+                resource: "semaphore:s".to_owned(),
+                held_by: held_by.to_owned(),
+            }),
+        };
+        let mut detection = Detection { waiting: 1, open: noted(1, ""), ..Detection::default() };
+        assert_eq!(
+            explain(&detection, &Facts::new()),
+            "No deadlock: 1 request waits, and can be met by somebody who does not wait. P1 waits for semaphore:s, which \
+             anybody may signal, so nobody can say whether it waits in vain: it was left out."
+        );
+        (detection.waiting, detection.open, detection.abroad) = (3, Noted::default(), noted(3, "P7@far"));
+        let text = explain(&detection, &Facts::new());
+        assert!(
+            text.ends_with(
+                "P1 waits for semaphore:s, of which P7@far has some, a process of another node: what that waits for on its \
+                 own node is not known here; 2 more waits are like that."
+            ),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn who_waits_for_itself_at_a_semaphore_is_told_why_it_counts() {
+        let waits = |resource: &str| {
+            let edge =
+                CycleEdge { pid: "P1".to_owned(), waits_for: resource.to_owned(), units: 1, held_by: "P1".to_owned() };
+            let detection = Detection {
+                stuck: vec![stuck("P1", (resource, 1), (resource, 1), "P1")],
+                cycles: vec![vec![edge]],
+                cycle_count: 1,
+                ..Detection::default()
+            };
+            explain(&detection, &Facts::new())
+        };
+        assert_eq!(
+            waits("semaphore:a"),
+            "Deadlock: P1 waits for itself and can never go on. P1 has semaphore:a and waits for semaphore:a, which P1 has. It \
+             counts as stuck because so far only those who had permits of semaphore:a have given them back; if anybody else \
+             signals it, P1 goes on."
+        );
+        assert!(!waits("memory").contains("counts as stuck"));
+    }
+
+    #[test]
+    fn who_waits_for_a_child_waits_for_its_end() {
+        let parent = stuck("P1", ("semaphore:a", 1), ("child:P2", 1), "P2");
+        let child = stuck("P2", ("child:P2", 1), ("semaphore:a", 1), "P1");
+        assert_eq!(describe(&parent.waits[0], Some("P2")), "waits for the end of P2");
+        assert_eq!((has(&parent).as_str(), has(&child).as_str()), ("has semaphore:a and ", ""));
+        assert_eq!((cost(&parent), cost(&child)), (1, 0));
+    }
+
+    #[test]
+    fn memory_in_pieces_is_told_with_the_largest_one() {
+        let wait = StuckWait {
+            resource: "memory".to_owned(),
+            units: 300,
+            total: 1024,
+            free: 512,
+            held_by: vec![("P1".to_owned(), 256), ("P2".to_owned(), 256)],
+            why: Why::Pieces(256),
+        };
+        assert_eq!(
+            describe(&wait, None),
+            "waits for 300 bytes of memory in one piece; 512 of 1024 are free, but no more than 256 in one piece, because of \
+             the blocks that P1 and P2 have"
+        );
     }
 }

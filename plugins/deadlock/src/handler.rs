@@ -9,10 +9,10 @@ use crate::service::{Asked, Service};
 use potluck_sdk::message::STATUS_OK;
 use potluck_sdk::message::deadlock::{
     DeadlockChecked, ListResources, PROCESS_ENDED, ProcessDone, ProcessLine, RegisterProcess, RegisterResource,
-    ReleaseResource, RequestResource, ResourceDone, ResourceLine, ResourceList, UnregisterProcess, UnregisterResource,
-    WaitingLine,
+    ReleaseResource, RequestResource, ResolveDeadlock, ResourceDone, ResourceLine, ResourceList, UnregisterProcess,
+    UnregisterResource, WaitingLine,
 };
-use potluck_sdk::message::process::ProcessEnded;
+use potluck_sdk::message::process::{Naming, ProcessEnded};
 use potluck_sdk::{PeerId, ProviderError, Reply, Request};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -44,7 +44,9 @@ pub(crate) fn answer(service: &Arc<Service>, own_id: &PeerId, request: Request<'
         "LIST_RESOURCES" => reply.result(list_resources(service, request)),
         "DEADLOCK_CHECK" => deadlock_check(service, reply),
         "RESOLVE_DEADLOCK" => match request.parse() {
-            Ok(message) => resolve(service, message, reply.later()),
+            Ok(ResolveDeadlock { pid, once }) => {
+                resolve(service, ResolveDeadlock { pid: filled(pid), once }, reply.later());
+            }
             Err(error) => reply.error(&error),
         },
         other => {
@@ -54,31 +56,33 @@ pub(crate) fn answer(service: &Arc<Service>, own_id: &PeerId, request: Request<'
     }
 }
 
-fn register_resource(service: &Service, request: Request<'_>) -> Result<ResourceDone, ProviderError> {
+/// An empty text is none.
+fn filled(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
+}
+
+fn register_resource(service: &Arc<Service>, request: Request<'_>) -> Result<ResourceDone, ProviderError> {
     let message: RegisterResource = request.parse()?;
-    let (Some(name), Some(total)) = (message.resource_id, message.total_units) else {
+    let (Some(name), Some(total)) = (filled(message.resource_id), message.total_units) else {
         return Err(DeadlockError::Missing("resource_id and total_units").into());
     };
     let is_sound = (1..=NAME_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control);
     if !is_sound {
         return Err(DeadlockError::Name.into());
     }
-    let wanted = message.resource_type.unwrap_or_else(|| "OTHER".to_owned());
-    let kind = KINDS.into_iter().find(|kind| kind.eq_ignore_ascii_case(&wanted));
-    let kind = kind.ok_or(DeadlockError::Kind(wanted))?;
+    let known = |wanted: String| {
+        let kind = KINDS.into_iter().find(|kind| kind.eq_ignore_ascii_case(&wanted));
+        kind.ok_or(DeadlockError::Kind(wanted))
+    };
+    let kind = filled(message.resource_type).map(known).transpose()?;
     let total = above_zero("total_units", total)?;
-    service.add_resource(&name, kind, total).map_err(DeadlockError::from)?;
-    Ok(ResourceDone {
-        status: STATUS_OK.to_owned(),
-        resource_id: name,
-        resource_type: kind.to_owned(),
-        total_units: total,
-    })
+    let kind = service.set_resource(&name, kind, total).map_err(DeadlockError::from)?;
+    Ok(ResourceDone { status: STATUS_OK.to_owned(), resource_id: name, resource_type: kind, total_units: total })
 }
 
 fn unregister_resource(service: &Service, request: Request<'_>) -> Result<ResourceDone, ProviderError> {
     let message: UnregisterResource = request.parse()?;
-    let name = message.resource_id.ok_or(DeadlockError::Missing("resource_id"))?;
+    let name = filled(message.resource_id).ok_or(DeadlockError::Missing("resource_id"))?;
     let resource = service.remove_resource(&name).map_err(DeadlockError::from)?;
     Ok(ResourceDone {
         status: STATUS_OK.to_owned(),
@@ -93,7 +97,7 @@ fn above_zero(what: &str, number: i64) -> Result<u64, DeadlockError> {
     found.ok_or(DeadlockError::Number { what: what.to_owned(), least: "above 0", found: number })
 }
 
-/// The process in whose name the message is, when all that must be there is there.
+/// The process in whose name the message is, when all that must be there is there; an empty name is none.
 fn name(
     request: &Request<'_>,
     own_id: &PeerId,
@@ -101,6 +105,7 @@ fn name(
     others_are_there: bool,
     required: &'static str,
 ) -> Result<String, ProviderError> {
+    let pid = pid.filter(|pid| !pid.is_empty());
     if !others_are_there || (pid.is_none() && request.process.is_empty()) {
         return Err(DeadlockError::Missing(required).into());
     }
@@ -112,6 +117,7 @@ fn register_process(
     own_id: &PeerId,
     request: Request<'_>,
 ) -> Result<ProcessDone, ProviderError> {
+    let naming = Naming::begins(&request);
     let message: RegisterProcess = request.parse()?;
     let pid = name(&request, own_id, message.pid.as_deref(), true, "pid")?;
     let mut max_need = Units::new();
@@ -123,7 +129,7 @@ fn register_process(
             max_need.insert(name, units);
         }
     }
-    Ok(service.set_process(&pid, max_need).map_err(DeadlockError::from)?)
+    Ok(service.set_process(&pid, max_need, naming).map_err(DeadlockError::from)?)
 }
 
 fn unregister_process(
@@ -148,6 +154,7 @@ fn asked(
     units: Option<i64>,
     requests: BTreeMap<String, i64>,
 ) -> Result<Asked, ProviderError> {
+    let resource_id = filled(resource_id);
     let is_whole = resource_id.is_some() || !requests.is_empty();
     let pid = name(request, own_id, pid, is_whole, "pid and resource_id")?;
     let mut all = Units::new();
@@ -164,6 +171,7 @@ fn asked(
 }
 
 fn request_resource(service: &Arc<Service>, own_id: &PeerId, request: Request<'_>, reply: Reply<'_>) {
+    let naming = Naming::begins(&request);
     let wanted = || -> Result<(Asked, Option<Option<Duration>>), ProviderError> {
         let message: RequestResource = request.parse()?;
         let pid = message.pid.as_deref();
@@ -184,9 +192,9 @@ fn request_resource(service: &Arc<Service>, own_id: &PeerId, request: Request<'_
         Ok(wanted) => wanted,
         Err(error) => return reply.error(&error),
     };
-    match (service.request(asked), wait) {
+    match (service.request(asked, naming), wait) {
         (Ok(done), _) => reply.send(&done),
-        (Err((denial, asked)), Some(timeout)) if denial.may_pass() => service.wait(asked, timeout, reply),
+        (Err((denial, asked)), Some(timeout)) if denial.may_pass() => service.wait(asked, timeout, naming, reply),
         (Err((denial, _)), _) => reply.error(&DeadlockError::Denied(denial).into()),
     }
 }

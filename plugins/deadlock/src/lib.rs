@@ -1,11 +1,12 @@
 //! Deadlocks: avoided with Banker's algorithm, found over all resources of the node, and ended.
 //!
 //! Resources under Banker's algorithm are given out only while every process can be sure to end. For all else (semaphores,
-//! memory) there is the search: it says which processes can never go on, who waits for whom, and whom to end.
+//! memory, the ends of child tasks) there is the search: it says which processes can never go on, who waits for whom, and
+//! whom to end.
 //!
 //! | message | does | answer |
 //! |---|---|---|
-//! | `REGISTER_RESOURCE`, `UNREGISTER_RESOURCE` | a resource, and how many units there are | `STATUS` |
+//! | `REGISTER_RESOURCE`, `UNREGISTER_RESOURCE` | a resource, and how many units there are; again, to change that | `STATUS` |
 //! | `REGISTER_PROCESS`, `UNREGISTER_PROCESS` | what a process may need at most | `STATUS` |
 //! | `REQUEST_RESOURCE` | gives units out if that is safe, at once or later | `STATUS` |
 //! | `RELEASE_RESOURCE` | takes units back | `STATUS` |

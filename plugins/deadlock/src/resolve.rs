@@ -21,10 +21,51 @@ use std::time::Duration;
 const END_TIME_MAX: Duration = Duration::from_secs(5);
 /// Processes that one RESOLVE_DEADLOCK ends at most.
 const VICTIMS_MAX: usize = 1000;
-/// How a process of another node is ended: it goes on, without what it waited for.
-const CANCELLED: &str = "waits_cancelled";
+/// Code of an answer: the process has ended already, though somebody keeps something in its name.
+const HAS_ENDED: &str = "process_ended";
 /// Why it is ended, for whoever waits for it.
 const REASON: &str = "it was chosen to end a deadlock";
+
+/// How a process was ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    /// It was told to, and has.
+    Terminated,
+    /// It is a process of another node: it goes on, without what it waited for.
+    Cancelled,
+    /// No process of this node has the name.
+    Unknown,
+    /// The process that had the name has ended before.
+    EndedBefore,
+    /// It was told to end, and nobody has heard that it has.
+    Silent,
+}
+
+impl How {
+    /// Its word on the wire.
+    const fn word(self) -> &'static str {
+        match self {
+            How::Terminated => "terminated",
+            How::Cancelled => "waits_cancelled",
+            How::Unknown | How::EndedBefore | How::Silent => "released",
+        }
+    }
+
+    const fn sentence(self) -> &'static str {
+        match self {
+            How::Terminated => "was terminated",
+            How::Cancelled => "is a process of another node: its waits were ended, and what it had here was released",
+            How::Unknown => "is no process of this node: its waits were ended, and what it had was released",
+            How::EndedBefore => "has ended before: what was still kept in its name was released",
+            How::Silent => {
+                "was told to end, and has not said that it has: its waits were ended, and what it had was released"
+            }
+        }
+    }
+}
+
+/// What is called when a process has ended; or with `false` when that was not heard in time.
+type Then = Box<dyn FnOnce(bool) + Send>;
 
 /// Processes whose end is waited for.
 #[derive(Default)]
@@ -33,7 +74,7 @@ pub(crate) struct Watches(Mutex<HashMap<String, Watch>>);
 #[derive(Default)]
 struct Watch {
     has_ended: bool,
-    then: Option<Box<dyn FnOnce() + Send>>,
+    then: Option<Then>,
 }
 
 impl Watches {
@@ -46,7 +87,7 @@ impl Watches {
     }
 
     /// Calls `then` when the process has ended, or at once when it has.
-    fn then(&self, pid: &str, then: Box<dyn FnOnce() + Send>) {
+    fn then(&self, pid: &str, then: Then) {
         let now = {
             let mut watches = self.0.lock();
             match watches.get_mut(pid) {
@@ -61,11 +102,23 @@ impl Watches {
             }
         };
         if let Some(then) = now {
-            then();
+            then(true);
         }
     }
 
-    /// The process has ended, or is not waited for any longer.
+    fn is_waited_for(&self, pid: &str) -> bool {
+        self.0.lock().contains_key(pid)
+    }
+
+    /// It is not waited for any longer.
+    fn give_up(&self, pid: &str) {
+        let then = self.0.lock().remove(pid).and_then(|watch| watch.then);
+        if let Some(then) = then {
+            then(false);
+        }
+    }
+
+    /// The process has ended.
     pub(crate) fn ended(&self, pid: &str) {
         let then = {
             let mut watches = self.0.lock();
@@ -78,7 +131,7 @@ impl Watches {
             then
         };
         if let Some(then) = then {
-            then();
+            then(true);
         }
     }
 }
@@ -90,7 +143,7 @@ struct Resolution {
     /// Whom the message names.
     first: Option<String>,
     once: bool,
-    ended: Vec<EndedVictim>,
+    ended: Vec<(EndedVictim, How)>,
     /// Whom it has tried to end.
     tried: HashSet<String>,
     failures: Vec<String>,
@@ -163,7 +216,8 @@ impl Resolution {
         let message = json!({ "type": "TERMINATE_PROCESS", "pid": victim.pid }).to_string();
         service.host.call_with(&message, &[], move |answer| match answer {
             Ok(_) => self.await_end(victim),
-            Err(error) if is_unknown(&error) => self.release(victim),
+            Err(error) if error.code == HAS_ENDED => self.release(victim, How::EndedBefore),
+            Err(error) if is_unknown(&error) => self.release(victim, How::Unknown),
             Err(error) => {
                 self.service.watches.forget(&victim.pid);
                 self.failures.push(format!("{} could not be ended: {error}", victim.pid));
@@ -175,21 +229,27 @@ impl Resolution {
     /// What it had is given back when `process.ended` has been published.
     fn await_end(self, victim: Victim) {
         let (service, pid) = (Arc::clone(&self.service), victim.pid.clone());
-        service.watches.then(&victim.pid.clone(), Box::new(move || self.has_ended(victim, "terminated")));
-        let service_later = Arc::downgrade(&service);
-        service.host.run_after(END_TIME_MAX, move || {
-            if let Some(service) = service_later.upgrade() {
-                service.watches.ended(&pid);
+        let then = move |was_heard| {
+            if was_heard { self.has_ended(victim, How::Terminated) } else { self.release(victim, How::Silent) }
+        };
+        service.watches.then(&pid, Box::new(then));
+        let (late, waiting) = (Arc::downgrade(&service), Arc::downgrade(&service));
+        let watched = pid.clone();
+        let still_waits = move || waiting.upgrade().is_some_and(|service| service.watches.is_waited_for(&watched));
+        service.host.run_after_if(END_TIME_MAX, still_waits, move || {
+            if let Some(service) = late.upgrade() {
+                service.watches.give_up(&pid);
             }
         });
     }
 
-    /// A name that is no process of this node: whoever keeps something in it hears that it has ended.
-    fn release(self, victim: Victim) {
+    /// A name of which nobody will say that it has ended: whoever keeps something in it hears that from here, before the
+    /// publishing is over.
+    fn release(self, victim: Victim, how: How) {
         self.service.watches.forget(&victim.pid);
         let ended = ProcessEnded { pid: victim.pid.as_str().into(), reason: REASON.into() };
         self.service.host.publish(ENDED_TOPIC, &ended);
-        self.has_ended(victim, "released");
+        self.has_ended(victim, how);
     }
 
     /// A process of another node cannot be ended from here, but its waits can, with all that it has here.
@@ -202,16 +262,17 @@ impl Resolution {
         service.host.publish(VICTIM_TOPIC, &chosen);
         let message =
             json!({ "type": "CANCEL_WAITS", "process_id": victim.pid, "code": DEADLOCK_VICTIM, "reason": reason });
-        service.host.call_with(&message.to_string(), &[], move |_| self.has_ended(victim, CANCELLED));
+        service.host.call_with(&message.to_string(), &[], move |_| self.has_ended(victim, How::Cancelled));
     }
 
-    fn has_ended(mut self, victim: Victim, how: &str) {
-        let ended = EndedVictim { pid: victim.pid, why: victim.why, how: how.to_owned() };
-        if how != CANCELLED {
+    fn has_ended(mut self, victim: Victim, how: How) {
+        let ended = EndedVictim { pid: victim.pid, why: victim.why, how: how.word().to_owned() };
+        if how == How::Terminated {
+            // Only its end has been heard of, so others may be just about to; after all else everybody has heard.
             self.service.gone.lock().insert(ended.pid.clone());
         }
         self.service.host.publish(RESOLVED_TOPIC, &ended);
-        self.ended.push(ended);
+        self.ended.push((ended, how));
         self.step();
     }
 
@@ -219,15 +280,8 @@ impl Resolution {
         let Some(reply) = self.reply.take() else { return };
         let stuck = &found.detection.stuck;
         let mut sentences: Vec<String> = Vec::new();
-        for ended in &self.ended {
-            let what = match ended.how.as_str() {
-                "terminated" => "was terminated",
-                "waits_cancelled" => {
-                    "is a process of another node: its waits were ended, and what it had here was released"
-                }
-                _ => "is no process of this node: its waits were ended, and what it had was released",
-            };
-            sentences.push(format!("{} {what}, because {}.", ended.pid, ended.why));
+        for (ended, how) in &self.ended {
+            sentences.push(format!("{} {}, because {}.", ended.pid, how.sentence(), ended.why));
         }
         let failures = std::mem::take(&mut self.failures);
         sentences.extend(failures.iter().map(|failure| format!("{failure}.")));
@@ -239,7 +293,7 @@ impl Resolution {
         });
         let resolved = DeadlockResolved {
             status: STATUS_OK.to_owned(),
-            ended: std::mem::take(&mut self.ended),
+            ended: std::mem::take(&mut self.ended).into_iter().map(|(ended, _)| ended).collect(),
             deadlock: !stuck.is_empty(),
             deadlocked_processes: stuck.iter().take(VICTIMS_MAX).map(|stuck| stuck.pid.clone()).collect(),
             failures,

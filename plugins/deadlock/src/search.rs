@@ -10,7 +10,7 @@ use crate::explain::{Fact, Facts, report};
 use crate::service::Service;
 use parking_lot::Mutex;
 use potluck_sdk::message::deadlock::DETECTED_TOPIC;
-use potluck_sdk::message::resources::{ResourceState, Resources};
+use potluck_sdk::message::resources::PlacedResources;
 use potluck_sdk::{ProviderError, Response};
 use serde::Deserialize;
 use serde_json::json;
@@ -26,7 +26,12 @@ const FACTS_MAX: usize = 16;
 /// A search by itself takes at most this part of the time.
 const IDLE_FACTOR: u32 = 20;
 /// Who is asked for resources.
-const SOURCES: [(&str, &str); 2] = [("ipc", "IPC_RESOURCES"), ("memory-manager", "MEMORY_RESOURCES")];
+const SOURCES: [(&str, &str); 4] = [
+    ("ipc", "IPC_RESOURCES"),
+    ("memory-manager", "MEMORY_RESOURCES"),
+    ("cpu", "TASK_RESOURCES"),
+    ("process", "PROCESS_RESOURCES"),
+];
 
 /// What a search has found.
 pub(crate) struct Found {
@@ -93,7 +98,8 @@ fn arrived<T: Default>(join: &Mutex<Join<T>>, add: impl FnOnce(&mut T)) {
     }
 }
 
-type Gathered = (Vec<ResourceState>, Vec<String>);
+/// Resources, and providers that could not be asked.
+type Gathered = (PlacedResources, Vec<String>);
 
 impl Service {
     /// Calls `then` with what a search finds that begins after now.
@@ -128,11 +134,12 @@ impl Service {
     /// Takes a snapshot and looks at it: the first time at all waits, the second time at those of the first.
     fn look(self: &Arc<Self>, only: Option<HashSet<WaitKey>>, mut not_looked_at: Vec<String>, turn: Turn) {
         let service = Arc::clone(self);
-        self.gather(Box::new(move |(resources, missing)| {
+        self.gather(Box::new(move |(found, missing)| {
             let host = service.host;
             // Much may wait, and this may be a thread of the host's that serves others.
             host.spawn_blocking(move || {
-                let snapshot = Snapshot { resources, bank: service.with_bank(|bank| bank.clone()) };
+                let bank = service.with_bank(|bank| bank.clone());
+                let snapshot = Snapshot { resources: found.resources, places: found.places, bank };
                 let gone = service.gone.lock().clone();
                 let detection = detect(&snapshot, only.as_ref(), &gone);
                 for text in missing {
@@ -159,9 +166,12 @@ impl Service {
             let join = Arc::clone(&join);
             let message = json!({ "type": message_type }).to_string();
             self.host.call_with(&message, &[], move |answer| {
-                let found = answer.and_then(read::<Resources>);
-                arrived(&join, |(resources, missing)| match found {
-                    Ok(found) => resources.extend(found.resources),
+                let found = answer.and_then(read::<PlacedResources>);
+                arrived(&join, |(all, missing)| match found {
+                    Ok(found) => {
+                        all.resources.extend(found.resources);
+                        all.places.extend(found.places);
+                    }
                     Err(error) if error.code == ProviderError::NO_PROVIDER => {}
                     Err(error) => missing.push(format!("{provider}: {error}")),
                 });

@@ -11,7 +11,7 @@ use crate::search::Searches;
 use parking_lot::Mutex;
 use potluck_sdk::message::STATUS_OK;
 use potluck_sdk::message::deadlock::{ProcessDone, UnitsDone};
-use potluck_sdk::message::process::ProcessEnded;
+use potluck_sdk::message::process::{Naming, ProcessEnded};
 use potluck_sdk::{Host, PendingReply, ProviderError, Reply};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -74,7 +74,7 @@ pub(crate) struct Service {
     pub(crate) searches: Searches,
     pub(crate) watches: Watches,
     pub(crate) is_resolving: AtomicBool,
-    /// Whom RESOLVE_DEADLOCK has ended: not every provider may have heard of it yet.
+    /// Whom RESOLVE_DEADLOCK has terminated: not every provider may have heard of it yet.
     pub(crate) gone: Mutex<HashSet<String>>,
 }
 
@@ -97,30 +97,50 @@ impl Service {
         look(&mut self.state.lock().bank)
     }
 
-    pub(crate) fn add_resource(&self, name: &str, kind: &str, total: u64) -> Result<(), Refusal> {
-        self.state.lock().bank.add_resource(name, kind, total)
+    /// Its kind.
+    pub(crate) fn set_resource(
+        self: &Arc<Self>,
+        name: &str,
+        kind: Option<&str>,
+        total: u64,
+    ) -> Result<String, Refusal> {
+        let (kind, answers) = {
+            let mut state = self.state.lock();
+            (state.bank.set_resource(name, kind, total)?, state.serve())
+        };
+        self.answer_all(answers);
+        Ok(kind)
     }
 
     pub(crate) fn remove_resource(&self, name: &str) -> Result<Resource, Refusal> {
         self.state.lock().bank.banker.remove_resource(name)
     }
 
-    pub(crate) fn set_process(self: &Arc<Self>, pid: &str, max_need: Units) -> Result<ProcessDone, Refusal> {
+    pub(crate) fn set_process(
+        self: &Arc<Self>,
+        pid: &str,
+        max_need: Units,
+        naming: Naming,
+    ) -> Result<ProcessDone, Refusal> {
         let (allocation, answers) = {
             let mut state = self.state.lock();
             state.bank.set_process(pid, max_need.clone())?;
             (state.allocation(pid), state.serve())
         };
+        naming.is_kept(self.host, pid);
         self.answer_all(answers);
         Ok(ProcessDone { status: STATUS_OK.to_owned(), pid: pid.to_owned(), max_need, allocation })
     }
 
     /// Units at once, or a denial.
-    pub(crate) fn request(&self, asked: Asked) -> Result<UnitsDone, (Denial, Asked)> {
-        let mut state = self.state.lock();
-        match state.bank.request(&asked.pid, &asked.units) {
-            Ok(()) => {
-                let allocation = state.allocation(&asked.pid);
+    pub(crate) fn request(&self, asked: Asked, naming: Naming) -> Result<UnitsDone, (Denial, Asked)> {
+        let granted = {
+            let mut state = self.state.lock();
+            state.bank.request(&asked.pid, &asked.units).map(|()| state.allocation(&asked.pid))
+        };
+        match granted {
+            Ok(allocation) => {
+                naming.is_kept(self.host, &asked.pid);
                 Ok(asked.done(allocation))
             }
             Err(denial) => Err((denial, asked)),
@@ -128,7 +148,8 @@ impl Service {
     }
 
     /// Answers when the request is granted, or after `timeout`.
-    pub(crate) fn wait(self: &Arc<Self>, asked: Asked, timeout: Option<Duration>, reply: Reply<'_>) {
+    pub(crate) fn wait(self: &Arc<Self>, asked: Asked, timeout: Option<Duration>, naming: Naming, reply: Reply<'_>) {
+        let pid = asked.pid.clone();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let since_unix_milliseconds = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         let ticket = self.ticket.fetch_add(1, Ordering::Relaxed);
@@ -167,6 +188,9 @@ impl Service {
             }
         };
         let waits = answers.is_empty();
+        if answers.iter().all(|(_, _, result)| result.is_ok()) {
+            naming.is_kept(self.host, &pid);
+        }
         self.answer_all(answers);
         if is_gone {
             let reason = "the caller has gone".to_owned();

@@ -239,7 +239,10 @@ fn a_request_waits_until_it_is_safe_or_its_time_is_over() {
     let list = ok(&node, json!({"type": "LIST_RESOURCES"}));
     assert_eq!(list["waiting_count"], 2);
     assert_eq!(list["waiting"][0]["why"], "Allocation would lead to unsafe state");
-    assert_eq!(list["waiting"][1]["why"], "Insufficient resources available", "it does not overtake");
+    assert_eq!(
+        list["waiting"][1]["why"],
+        "Insufficient resources available: an older request, of process P2, comes first"
+    );
     assert!(second.try_answer().is_none() && third.try_answer().is_none());
     ok(&node, release("P1", "CPU", 2));
     assert_eq!(second.wait().unwrap()["allocation"], json!({"CPU": 2}));
@@ -419,6 +422,73 @@ fn a_process_of_another_node_loses_its_waits_and_what_it_has_here() {
 }
 
 #[test]
+fn what_is_kept_in_the_name_of_a_process_that_has_ended_before_is_released() {
+    let node = node();
+    let semaphores = Semaphores::circle(&["P1", "P2"]);
+    semaphores.serve(&node);
+    let state = semaphores.clone();
+    node.answer("TERMINATE_PROCESS", move |message| {
+        state.end(message["pid"].as_str().unwrap());
+        json!({"type": "ERROR", "code": "process_ended", "error": "Process P2 has ended"})
+    });
+    let resolved = ok(&node, json!({"type": "RESOLVE_DEADLOCK"}));
+    assert_eq!((&resolved["ended"][0]["pid"], &resolved["ended"][0]["how"]), (&json!("P2"), &json!("released")));
+    let text = resolved["explanation"].as_str().unwrap();
+    assert!(text.starts_with("P2 has ended before: ") && text.ends_with("No deadlock is left."), "{text}");
+    let events = node.events();
+    assert_eq!((events[0].topic.as_str(), &events[0].body["pid"]), ("process.ended", &json!("P2")));
+}
+
+#[test]
+fn a_victim_whose_end_is_not_heard_of_is_released_and_not_called_terminated() {
+    let node = node();
+    // Nobody keeps less in its name for being told to end: the deadlock stays.
+    Semaphores::circle(&["P1", "P2"]).serve(&node);
+    node.answer("TERMINATE_PROCESS", |message| json!({"type": "STATUS", "status": "OK", "pid": message["pid"]}));
+    let call = node.begin(json!({"type": "RESOLVE_DEADLOCK"}));
+    for (number, pid) in ["P2", "P1"].into_iter().enumerate() {
+        node.wait_until("the end to be waited for", || node.timers() == 1);
+        let ended = || node.events().iter().filter(|event| event.topic == "process.ended").count();
+        assert_eq!(ended(), number);
+        node.advance(Duration::from_secs(5));
+        node.wait_until("it to be said to have ended", || {
+            node.events().iter().any(|event| event.topic == "process.ended" && event.body["pid"] == pid)
+        });
+    }
+    let resolved = call.wait().unwrap();
+    assert_eq!((&resolved["deadlock"], &resolved["deadlocked_processes"]), (&json!(true), &json!(["P1", "P2"])));
+    let hows: Vec<&Value> = resolved["ended"].as_array().unwrap().iter().map(|ended| &ended["how"]).collect();
+    assert_eq!(hows, ["released", "released"]);
+    let text = resolved["explanation"].as_str().unwrap();
+    assert!(text.contains("P2 was told to end, and has not said that it has"), "{text}");
+    assert!(text.ends_with("2 processes are still deadlocked."), "{text}");
+    assert_eq!(node.timers(), 0);
+}
+
+#[test]
+fn memory_in_pieces_that_are_too_small_is_a_deadlock() {
+    let node = node();
+    node.answer("MEMORY_RESOURCES", |_| {
+        let waiter = |pid: &str| json!({"pid": pid, "units": 320, "since_unix_milliseconds": 7, "bounded": false});
+        json!({
+            "type": "RESOURCES",
+            "resources": [{
+                "resource_id": "memory", "kind": "memory", "total_units": 1024, "available_units": 512, "owned": true,
+                "holders": [{"pid": "P1", "units": 256}, {"pid": "P2", "units": 256}],
+                "waiters": [waiter("P1"), waiter("P2")],
+            }],
+            "places": [{"resource_id": "memory", "blocks": [
+                {"pid": "P1", "address": 0, "size": 256}, {"pid": "P2", "address": 512, "size": 256},
+            ]}],
+        })
+    });
+    let found = check(&node);
+    assert_eq!(found["deadlocked_processes"], json!(["P1", "P2"]));
+    let text = found["explanation"].as_str().unwrap();
+    assert!(text.contains("512 of 1024 are free, but no more than 256 in one piece"), "{text}");
+}
+
+#[test]
 fn who_cannot_be_ended_is_told_and_another_is_tried() {
     let node = node();
     Semaphores::circle(&["P1", "P2"]).serve(&node);
@@ -505,7 +575,9 @@ fn limits_of_plugins_toml_are_kept_and_named() {
     let resource = |name: &str| json!({"type": "REGISTER_RESOURCE", "resource_id": name, "total_units": 1});
     ok(&node, resource("R1"));
     assert!(refused(&node, resource("R2")).1.contains("resources_max"));
-    assert_eq!(refused(&node_with(json!({})), resource("CPU")).0, "already_exists");
+    let other_type =
+        json!({"type": "REGISTER_RESOURCE", "resource_id": "R1", "resource_type": "CPU", "total_units": 1});
+    assert_eq!(refused(&node, other_type).0, "already_exists");
     register(&node, "P1", json!({"CPU": 4, "R1": 1}));
     let more = json!({"type": "REGISTER_PROCESS", "pid": "P2", "max_need": {"CPU": 1, "DISK": 1}});
     assert!(refused(&node, more).1.contains("needs_max"));

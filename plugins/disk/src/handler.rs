@@ -25,6 +25,11 @@ const LIST_LIMIT_DEFAULT: usize = 100;
 
 /// Answers one message.
 pub(crate) fn answer(store: &Arc<Store>, request: Request<'_>, reply: Reply<'_>) {
+    // No operation on a file: STATUS itself asks for it.
+    if request.message_type == "HELD_STORAGE_BYTES" {
+        let held = store.index.lock().held_by_all();
+        return reply.send(&held);
+    }
     store.operation_count.fetch_add(1, Ordering::Relaxed);
     let started = match request.message_type {
         "LIST_FILES" => return reply.result(list(store, request)),

@@ -5,6 +5,7 @@ use crate::error::DiskError;
 use potluck_sdk::PeerId;
 use potluck_sdk::allowance::Held;
 use potluck_sdk::files::{FileName, NameIndex, NameKey};
+use potluck_sdk::message::quota;
 use std::collections::{BTreeMap, HashMap};
 
 #[derive(Clone, Debug)]
@@ -75,6 +76,13 @@ impl Index {
         let total = self.stored_bytes.saturating_add(self.reserved_bytes);
         let without = |bytes: u64, freed: u64| bytes.saturating_sub(size).saturating_sub(freed);
         (Held { used: without(own, own_freed), used_total: without(total, freed) }, own_freed)
+    }
+
+    /// What each owner has, and all together, with the room that is kept for what is being written.
+    pub(crate) fn held_by_all(&self) -> quota::Held {
+        let id = |owner: &Option<PeerId>| owner.map(|owner| owner.to_string()).unwrap_or_default();
+        let callers = self.bytes.iter().map(|(owner, bytes)| (id(owner), *bytes)).collect();
+        quota::Held { used_total: self.stored_bytes.saturating_add(self.reserved_bytes), callers }
     }
 
     /// Whether a file may get that name now, whatever has happened since room was kept for it.

@@ -40,6 +40,7 @@ impl Provider for Disk {
             MessageInfo::new("LIST_FILES", LeastCaller::Task),
             MessageInfo::new("STAT_FILE", LeastCaller::Task),
             MessageInfo::new("FETCH_FILE", LeastCaller::Local),
+            MessageInfo::new("HELD_STORAGE_BYTES", LeastCaller::Plugin),
         ],
     };
 

@@ -49,6 +49,20 @@ fn names_that_leave_the_folder_and_broken_base64_are_refused() {
 }
 
 #[test]
+fn quota_is_told_whose_the_bytes_are_that_there_are() {
+    let node = node_with(json!({}));
+    let held = || node.message(json!({"type": "HELD_STORAGE_BYTES"})).caller(Caller::Plugin("quota")).call().unwrap();
+    put(&node, "mine", "aGVsbG8=");
+    let message = json!({"type": "PUT_FILE", "filename": "theirs", "data": "YWJj"});
+    node.message(message).caller(Caller::Member(PEER)).call().unwrap();
+    node.wait_until("no room is kept any more", || held()["used_total"] == 8);
+    assert_eq!(held(), json!({"type": "HELD", "used_total": 8, "callers": {"": 5, PEER: 3}}));
+    node.call(json!({"type": "DELETE_FILE", "filename": "mine"})).unwrap();
+    assert_eq!(held(), json!({"type": "HELD", "used_total": 3, "callers": {PEER: 3}}));
+    assert_eq!(node.status()["storage"]["operation_count"], 3, "to be asked is no operation");
+}
+
+#[test]
 fn only_the_owner_and_the_user_change_a_file_and_quotas_hold() {
     let node = node_with(json!({"peer_bytes_max": 4, "capacity_bytes": 6, "file_bytes_max": 5}));
     let as_peer = |json: Value| node.message(json).caller(Caller::Member(PEER)).call();

@@ -12,8 +12,10 @@ use std::fmt;
 
 /// Longest name of a batch, in bytes.
 const BATCH_NAME_BYTES_MAX: usize = 64;
-/// Names of tasks, functions, peers and the like.
-const NAME_CHARS_MAX: usize = 200;
+/// Names of tasks: as long as they may be, so that none is cut.
+pub(crate) const TASK_ID_CHARS_MAX: usize = 256;
+/// Names of functions, peers and the like.
+pub(crate) const NAME_CHARS_MAX: usize = 200;
 /// As the original system cuts them.
 const RESULT_CHARS_MAX: usize = 100;
 /// A line that is longer is a dump.
@@ -224,7 +226,7 @@ impl Packed {
         let (result, error) = if record.confidential { (&None, &None) } else { (&record.result, &record.error) };
         let id = Some(Cow::Borrowed(&*record.task_id));
         let texts = [
-            (&id, NAME_CHARS_MAX),
+            (&id, TASK_ID_CHARS_MAX),
             (&record.task_type, NAME_CHARS_MAX),
             (&record.peer_info, NAME_CHARS_MAX),
             (&record.requested_by, NAME_CHARS_MAX),
@@ -364,7 +366,8 @@ fn text<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Cow
     deserializer.deserialize_option(Text)
 }
 
-fn clipped(text: &str, chars_max: usize) -> &str {
+/// The beginning of a text, as it is kept.
+pub(crate) fn clipped(text: &str, chars_max: usize) -> &str {
     // Most texts are short, and have no more characters than bytes.
     if text.len() <= chars_max {
         return text;

@@ -1,7 +1,8 @@
 //! What has become of every task: who asked for it, where it ran, how long it took and what came out.
 //!
 //! Records are in `history.sqlite` in the node's data directory. A recorder is answered when its batch is on the disk,
-//! and one that comes twice is recorded once, so none is lost and none is there twice.
+//! and one that comes twice is recorded once, so none is lost and none is there twice. A search sees all
+//! batches that have come before it.
 //!
 //! | message | does | who | answer |
 //! |---|---|---|---|

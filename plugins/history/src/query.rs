@@ -1,6 +1,7 @@
 //! A search: which blocks may hold something, and the records in them that fit. The newest come first, and after a while
 //! it stops with what it has and says where to go on.
 
+use crate::batch::{NAME_CHARS_MAX, TASK_ID_CHARS_MAX, clipped};
 use crate::books::Outcome;
 use crate::database::BLOCK_BITS;
 use crate::error::HistoryError;
@@ -104,9 +105,9 @@ pub(crate) fn search(
             && search.until_ms.is_none_or(|until| record.finished_ms < until)
             && search.task_type.as_ref().is_none_or(|wanted| record.texts[segment::TASK_TYPE] == wanted.as_bytes())
             && search.text.as_ref().is_none_or(|text| {
-                [segment::TASK_ID, segment::FUNCTION]
+                [(segment::TASK_ID, TASK_ID_CHARS_MAX), (segment::FUNCTION, NAME_CHARS_MAX)]
                     .iter()
-                    .any(|place| contains(record.texts[*place], text.as_bytes()))
+                    .any(|(place, chars_max)| contains(record.texts[*place], clipped(text, *chars_max).as_bytes()))
             })
     };
     of_blocks.and("block <= ?", before.saturating_sub(1) >> BLOCK_BITS);
@@ -170,6 +171,8 @@ pub(crate) fn task(
         Some(number) => number,
         None => None,
     };
+    // Cut as the record itself.
+    let task_id = clipped(task_id, TASK_ID_CHARS_MAX);
     let hash = task_hash(task_id);
     let mut blocks = transaction.prepare_cached(
         "SELECT block, hashes FROM block_tasks

@@ -11,6 +11,7 @@ use crate::writer::Writer;
 use potluck_sdk::message::history::{HistoryStatistics, TaskHistory, TaskHistoryEntry, TaskHistoryPage};
 use potluck_sdk::message::{STATUS_OK, to_json};
 use potluck_sdk::{Caller, Host, ProviderError, Reply, Request};
+use rusqlite::Connection;
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -70,7 +71,7 @@ impl Service {
         if let Some(task_id) = message.task_id {
             let task_id = task_id.into_owned();
             let writer = Arc::clone(&self.writer);
-            self.reader.ask(reply.later(), move |connection, _| {
+            self.ask(reply, move |connection, _| {
                 let task = query::task(connection, &task_id, owner.as_deref());
                 let task = task.inspect_err(|error| note_damage(&writer, error))?;
                 Ok(to_json(&TaskHistoryEntry { status: STATUS_OK.to_owned(), task }))
@@ -82,7 +83,7 @@ impl Service {
             Err(error) => return Err((error, reply)),
         };
         let writer = Arc::clone(&self.writer);
-        self.reader.ask(reply.later(), move |connection, is_gone| {
+        self.ask(reply, move |connection, is_gone| {
             let page = query::search(connection, &search, is_gone);
             let page = page.inspect_err(|error| note_damage(&writer, error))?;
             let statistics = writer.books().lock().statistics(owner.as_deref());
@@ -90,6 +91,16 @@ impl Service {
             Ok(to_json(&TaskHistoryPage { status, history: page.records, statistics, next: page.next }))
         });
         Ok(())
+    }
+
+    /// Searches, behind the records that have come before.
+    fn ask(
+        &self,
+        reply: Reply<'_>,
+        search: impl FnOnce(&Connection, &dyn Fn() -> bool) -> Result<String, HistoryError> + Send + 'static,
+    ) {
+        let (reader, reply) = (Arc::clone(&self.reader), reply.later());
+        self.writer.then(move || reader.ask(reply, search));
     }
 
     /// Whose records alone a caller may see; nothing for all.

@@ -98,10 +98,29 @@ fn a_record_comes_back_as_it_was_and_too_long_texts_are_cut() {
     let found = all(&fixture.reader(), &Search { limit: 10, ..Search::default() });
     (record.number, record.timestamp) = (1, crate::time::local_time(record.finished_unix_ms));
     assert_eq!(found[0], record);
-    assert_eq!(found[1].task_id, "é".repeat(200));
+    assert_eq!(found[1].task_id, "é".repeat(256));
     assert_eq!(found[1].result.as_ref().map(String::len), Some(100));
     assert_eq!(found[1].error.as_ref().map(String::len), Some(500));
     assert_eq!((found[2].result.as_ref(), found[2].error.as_ref(), found[2].confidential), (None, None, true));
+}
+
+#[test]
+fn what_is_kept_cut_is_found_by_its_whole_name() {
+    let mut fixture = Fixture::new(100);
+    let (id, function) = ("i".repeat(256), "f".repeat(1024));
+    let (longer, other) = ("é".repeat(1000), format!("{}-", "f".repeat(199)));
+    fixture.record(vec![
+        TaskRecord { task_id: id.clone(), function: Some(function.clone()), ..sample(1) },
+        TaskRecord { task_id: longer.clone(), function: Some(other), ..sample(2) },
+    ]);
+    let reader = fixture.reader();
+    let number = |id: &str| task(&reader, id, None).unwrap().map(|record| record.number);
+    assert_eq!((number(&id), number(&longer), number(&id[1..])), (Some(1), Some(2), None));
+    let by_text = |text: &str| -> Vec<u64> {
+        let wanted = Search { limit: 10, text: Some(text.to_owned()), ..Search::default() };
+        all(&reader, &wanted).iter().map(|record| record.number).collect()
+    };
+    assert_eq!((by_text(&id), by_text(&longer), by_text(&function)), (vec![1], vec![2], vec![1]));
 }
 
 #[test]

@@ -32,6 +32,8 @@ const AGE_CHECK_MS: (u64, u64) = (1000, 3_600_000);
 enum Work {
     Record(Box<Batch>, PendingReply),
     Clear(PendingReply),
+    /// A search that was asked for after what stands before it.
+    Then(Box<dyn FnOnce() + Send>),
 }
 
 #[derive(Default)]
@@ -109,12 +111,25 @@ impl Writer {
         self.push(Work::Clear(reply), 0);
     }
 
+    /// Does something once all is on the disk that has come so far: who has been told that a task has ended finds it.
+    pub(crate) fn then(&self, what: impl FnOnce() + Send + 'static) {
+        let mut queue = self.queue.lock();
+        let is_behind = queue.running || !queue.waiting.is_empty();
+        // Where too much waits, it sees what there is.
+        if !is_behind || queue.waiting.len() >= WORK_MAX {
+            drop(queue);
+            return what();
+        }
+        queue.waiting.push_back(Work::Then(Box::new(what)));
+    }
+
     fn push(self: &Arc<Self>, work: Work, count: usize) {
         let mut queue = self.queue.lock();
         if queue.waiting.len() >= WORK_MAX || (queue.records > 0 && queue.records + count > RECORDS_WAITING_MAX) {
             drop(queue);
             return match work {
                 Work::Record(_, reply) | Work::Clear(reply) => reply.error(&HistoryError::Busy.into()),
+                Work::Then(what) => what(),
             };
         }
         queue.records += count;
@@ -135,7 +150,6 @@ impl Writer {
         loop {
             let group = self.next_group();
             let count: usize = group.iter().map(Work::records).sum();
-            let has_work = !group.is_empty();
             let (answers, is_overdue, is_empty) = {
                 let mut table = self.table.lock();
                 // A panic leaves nothing half done: the table is opened again.
@@ -158,7 +172,7 @@ impl Writer {
             if queue.waiting.is_empty() && !is_trimmed {
                 queue.running = false;
                 drop(queue);
-                if !is_empty && has_work {
+                if !is_empty {
                     self.set_timer();
                 }
                 return;
@@ -166,13 +180,13 @@ impl Writer {
         }
     }
 
-    /// What is committed together; one that forgets all is alone.
+    /// What is committed together; one that forgets all is alone, and so is a search.
     fn next_group(&self) -> Vec<Work> {
         let mut queue = self.queue.lock();
         let mut group = Vec::new();
         let mut count = 0;
         while let Some(work) = queue.waiting.pop_front() {
-            let is_alone = matches!(work, Work::Clear(_));
+            let is_alone = work.batch().is_none();
             if !group.is_empty() && (is_alone || count + work.records() > RECORDS_PER_COMMIT) {
                 queue.waiting.push_front(work);
                 break;
@@ -188,7 +202,7 @@ impl Writer {
 
     /// Returns the numbers for the answers.
     fn work(&self, table: &mut Option<Table>, group: &[Work]) -> Result<Vec<u64>, HistoryError> {
-        if group.is_empty() {
+        if matches!(group, [] | [Work::Then(_)]) {
             return Ok(Vec::new());
         }
         let counts = match self.change(table, group) {
@@ -310,7 +324,7 @@ impl Work {
     fn batch(&self) -> Option<&Batch> {
         match self {
             Work::Record(batch, _) => Some(batch),
-            Work::Clear(_) => None,
+            Work::Clear(_) | Work::Then(_) => None,
         }
     }
 }
@@ -328,6 +342,7 @@ fn answer(group: Vec<Work>, counts: &Result<Vec<u64>, HistoryError>) {
             }
             (Work::Clear(reply), Ok(removed)) => reply.send(&HistoryCleared { status: STATUS_OK, removed }),
             (Work::Record(_, reply) | Work::Clear(reply), Err(error)) => reply.error(&error),
+            (Work::Then(what), _) => what(),
         }
     }
 }

@@ -71,6 +71,20 @@ fn replies_are_those_of_the_protocol() {
 }
 
 #[test]
+fn a_search_sees_all_that_has_come_before_it() {
+    let node = node();
+    for number in 0..20 {
+        let id = format!("T{number}");
+        let message = json!({"type": "RECORD_TASKS", "batch": id, "records": [sample(&id, "SUCCESS")]});
+        let recording = node.message(message).caller(CPU).begin();
+        let one = node.call(json!({"type": "TASK_HISTORY", "task_id": id})).unwrap();
+        assert_eq!(one["task"]["task_id"], *id);
+        assert_eq!(ids(&history(&node, json!({"limit": 1}))), [id]);
+        recording.wait().unwrap();
+    }
+}
+
+#[test]
 fn filters_narrow_what_is_shown() {
     let node = node();
     let changed = |id: &str, change: Value| {
@@ -209,6 +223,17 @@ fn records_that_are_too_old_go_by_themselves() {
     node.wait_until("the old one is gone", || node.status()["task_history"]["total_tasks"] == 1);
     assert_eq!(ids(&history(&node, json!({}))), ["young"]);
     node.wait_until("the timer is set again", || node.timers() == 1);
+}
+
+#[test]
+fn records_go_by_their_age_also_after_others_went_by_their_number() {
+    let node = node_with(json!({"records_max": 50, "keep_seconds": 20}));
+    let records: Vec<Value> = (0..60).map(|number| sample(&format!("T{number}"), "SUCCESS")).collect();
+    record(&node, "b1", &records);
+    node.wait_until("the surplus is gone", || node.status()["task_history"]["total_tasks"] == 50);
+    node.wait_until("the rest has a timer", || node.timers() == 1);
+    node.advance(Duration::from_secs(30));
+    node.wait_until("all are gone", || node.status()["task_history"]["total_tasks"] == 0);
 }
 
 #[test]

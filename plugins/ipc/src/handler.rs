@@ -5,6 +5,7 @@ mod semaphores;
 
 use crate::queues::{Message, Receiver};
 use crate::room::Room;
+use crate::semaphores::Detail;
 use crate::waiting::Answer;
 use potluck_sdk::message::STATUS_OK;
 use potluck_sdk::message::ipc::{
@@ -12,7 +13,9 @@ use potluck_sdk::message::ipc::{
 };
 use potluck_sdk::{ProviderError, Reply, Request};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// Entries of a page when the message does not say.
 const PAGE_DEFAULT: usize = 100;
@@ -95,10 +98,38 @@ fn page_limit(limit: Option<usize>) -> usize {
     limit.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX)
 }
 
-/// The member `ipc` of the node's STATUS reply.
+/// ISO 8601 with microseconds and no zone, as the original system writes it.
+fn local_time(time: SystemTime) -> String {
+    jiff::Timestamp::try_from(time)
+        .map(|time| time.to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%Y-%m-%dT%H:%M:%S.%6f").to_string())
+        .unwrap_or_default()
+}
+
+/// The member `ipc` of the node's STATUS reply: what the original system says, by its names, and what it does not know of.
 pub(crate) fn status(room: &Room) -> impl Serialize {
     #[derive(Serialize)]
+    struct QueueStatus {
+        queue_id: String,
+        max_size: u64,
+        /// Messages that it holds.
+        size: u64,
+        /// Messages that it has ever taken.
+        message_count: u64,
+        created_at: String,
+    }
+    #[derive(Serialize)]
+    struct SemaphoreStatus {
+        waiting_processes: u64,
+        /// Waits and signals that were answered.
+        operation_count: u64,
+        created_at: String,
+        #[serde(flatten)]
+        info: SemaphoreInfo,
+    }
+    #[derive(Serialize)]
     struct IpcStatus {
+        total_queues: usize,
+        total_semaphores: usize,
         queue_count: usize,
         message_count: usize,
         message_bytes: usize,
@@ -110,25 +141,41 @@ pub(crate) fn status(room: &Room) -> impl Serialize {
         waits_max: usize,
         /// The first by name.
         queues: Vec<QueueInfo>,
-        semaphores: Vec<SemaphoreInfo>,
+        message_queues: BTreeMap<String, QueueStatus>,
+        semaphores: BTreeMap<String, SemaphoreStatus>,
     }
     let semaphores = room.semaphores.lock();
-    let (shown_semaphores, _) = semaphores.list("", None, STATUS_SHOWN);
+    let shown_semaphores = semaphores.first(STATUS_SHOWN);
     let counts = (semaphores.count(), semaphores.wait_count(), semaphores.held_count());
     drop(semaphores);
     let queues = room.queues.lock();
-    let (shown_queues, _) = queues.list("", None, STATUS_SHOWN);
+    let shown_queues = queues.first(STATUS_SHOWN);
+    let queue_counts = (queues.count(), queues.message_count(), queues.bytes(), queues.wait_count());
+    drop(queues);
+    let message_queues = shown_queues.iter().map(|(info, created_at)| {
+        let (queue_id, max_size, size, message_count) =
+            (info.queue_id.clone(), info.max_size, info.messages, info.sent);
+        let created_at = local_time(*created_at);
+        (info.queue_id.clone(), QueueStatus { queue_id, max_size, size, message_count, created_at })
+    });
+    let semaphores = shown_semaphores.into_iter().map(|Detail { info, operations, created_at }| {
+        let (waiting_processes, created_at) = (info.waiting, local_time(created_at));
+        (info.sem_id.clone(), SemaphoreStatus { waiting_processes, operation_count: operations, created_at, info })
+    });
     IpcStatus {
-        queue_count: queues.count(),
-        message_count: queues.message_count(),
-        message_bytes: queues.bytes(),
-        queue_waits: queues.wait_count(),
+        total_queues: queue_counts.0,
+        total_semaphores: counts.0,
+        queue_count: queue_counts.0,
+        message_count: queue_counts.1,
+        message_bytes: queue_counts.2,
+        queue_waits: queue_counts.3,
         semaphore_count: counts.0,
         semaphore_waits: counts.1,
         semaphore_holders: counts.2,
         bytes_max: room.limits.bytes_max,
         waits_max: room.limits.waits_max,
-        queues: shown_queues,
-        semaphores: shown_semaphores,
+        message_queues: message_queues.collect(),
+        queues: shown_queues.into_iter().map(|(info, _)| info).collect(),
+        semaphores: semaphores.collect(),
     }
 }

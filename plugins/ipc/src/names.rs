@@ -4,6 +4,7 @@ use crate::error::IpcError;
 use crate::queues::Receiver;
 use potluck_sdk::message::ipc::{ANYBODY, EVERYBODY};
 use potluck_sdk::{Caller, PeerId, ProviderError, Request};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,12 +43,11 @@ pub(crate) fn process(
 /// Who is to get a message, as this node calls them.
 pub(crate) fn receiver(request: &Request<'_>, own_id: &PeerId, given: Option<&str>) -> Result<Receiver, IpcError> {
     let name = match given {
-        None | Some(EVERYBODY) => return Ok(Receiver::Everybody),
+        None | Some("" | EVERYBODY) => return Ok(Receiver::Everybody),
         Some(ANYBODY) => return Ok(Receiver::Anybody),
         Some(name) => name,
     };
-    if name.is_empty() || name.starts_with('@') || name.len() > PROCESS_BYTES_MAX || name.chars().any(char::is_control)
-    {
+    if name.starts_with('@') || name.len() > PROCESS_BYTES_MAX || name.chars().any(char::is_control) {
         return Err(IpcError::Name("receiver"));
     }
     let own_id = own_id.to_string();
@@ -72,4 +72,9 @@ pub(crate) fn timeout(seconds: Option<f64>) -> Result<Option<Duration>, IpcError
         Some(seconds) if (0.0..=TIMEOUT_SECONDS_MAX).contains(&seconds) => Ok(Some(Duration::from_secs_f64(seconds))),
         Some(_) => Err(IpcError::Timeout),
     }
+}
+
+/// An optional text; an empty one is none.
+pub(crate) fn given<'a>(text: &'a Option<Cow<'_, str>>) -> Option<&'a str> {
+    text.as_deref().filter(|text| !text.is_empty())
 }

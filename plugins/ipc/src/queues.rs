@@ -18,7 +18,7 @@ use queue::{Crowded, Effects, GivenUp, Queue, Receiving, Sending};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 /// Bytes that a message counts for beside its texts: about what its place in the tables takes.
 const MESSAGE_BYTES: usize = 256;
@@ -380,6 +380,11 @@ impl<R: Waiter> Queues<R> {
             self.by_id.range::<str, _>((start, Bound::Unbounded)).take_while(|(id, _)| id.starts_with(prefix));
         let page = rest.by_ref().take(limit).map(|(_, queue)| queue.info()).collect();
         (page, rest.next().is_some())
+    }
+
+    /// The first by name, each with the time at which it was made.
+    pub(crate) fn first(&self, count: usize) -> Vec<(QueueInfo, SystemTime)> {
+        self.by_id.values().take(count).map(|queue| (queue.info(), queue.created_at())).collect()
     }
 
     pub(crate) fn count(&self) -> usize {

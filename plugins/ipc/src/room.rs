@@ -6,7 +6,7 @@ use crate::handler;
 use crate::queues::{self, Message, Queues};
 use crate::semaphores::{self, Semaphores};
 use crate::shares::Owner;
-use crate::waiting::{Answer, Outbox, Ticket, Turn, Waiter};
+use crate::waiting::{Answer, Giver, Outbox, Ticket, Turn, Waiter};
 use parking_lot::Mutex;
 use potluck_sdk::message::deadlock::WAITING_TOPIC;
 use potluck_sdk::message::process::ProcessEnded;
@@ -37,8 +37,8 @@ pub(crate) struct Pending {
 }
 
 impl Waiter for Pending {
-    fn claim(&self) -> bool {
-        self.turn.claim()
+    fn claim(&self, giver: Giver) -> bool {
+        self.turn.claim(giver)
     }
 
     fn is_gone(&self) -> bool {
@@ -93,9 +93,9 @@ impl Room {
     ) {
         let (ticket, deadline) = self.begin(timeout);
         let (place, name) = (Arc::<str>::from(id), Arc::clone(&process));
-        let waiter = self.pending(reply, move |room, was_given| {
+        let waiter = self.pending(reply, move |room, given_by| {
             let mut outbox = Outbox::default();
-            room.semaphores.lock().leave(&place, &name, ticket, was_given, &mut outbox);
+            room.semaphores.lock().leave(&place, &name, ticket, given_by, &mut outbox);
             room.send(outbox);
         });
         let since_unix_milliseconds = unix_milliseconds();
@@ -176,16 +176,20 @@ impl Room {
         (ticket, timeout.and_then(|timeout| (self.clock)().checked_add(timeout)))
     }
 
-    /// Takes a reply along. `leave` runs when the caller goes away, with whether it had been given what it waited for;
+    /// Takes a reply along. `leave` runs when the caller goes away, with who had given what it waited for, if somebody had;
     /// it may run before the wait is in its table, which is why a table asks whether it still makes sense.
-    fn pending(self: &Arc<Room>, reply: Reply<'_>, leave: impl FnOnce(Arc<Room>, bool) + Send + 'static) -> Pending {
+    fn pending(
+        self: &Arc<Room>,
+        reply: Reply<'_>,
+        leave: impl FnOnce(Arc<Room>, Option<Giver>) + Send + 'static,
+    ) -> Pending {
         let (turn, room): (Turn, Weak<Room>) = (Turn::default(), Arc::downgrade(self));
         let reply = reply.later();
         let gone = turn.clone();
         reply.on_cancel(move || {
-            let was_given = gone.leave();
+            let given_by = gone.leave();
             if let Some(room) = room.upgrade() {
-                leave(room, was_given);
+                leave(room, given_by);
             }
         });
         Pending { reply, turn }

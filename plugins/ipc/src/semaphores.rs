@@ -7,14 +7,14 @@ mod tests;
 use crate::config::Limits;
 use crate::error::IpcError;
 use crate::shares::{Kind, Owner, Place, Shares};
-use crate::waiting::{Answer, Deadlines, Outbox, Ticket, Waiter, meant_by};
+use crate::waiting::{Answer, Deadlines, Giver, Outbox, Ticket, Waiter, meant_by};
 use potluck_sdk::ProviderError;
 use potluck_sdk::message::ipc::{SemaphoreInfo, SemaphoreKind};
 use semaphore::{Semaphore, Signalled, Waiting};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 /// Most permits of one semaphore: far more than anybody needs, and far from where adding overflows.
 pub(crate) const VALUE_MAX: u64 = 1 << 40;
@@ -42,6 +42,13 @@ pub(crate) struct Shown {
     pub(crate) waiters: Vec<(Arc<str>, u64, bool)>,
 }
 
+/// What STATUS tells of one semaphore beyond what lists do.
+pub(crate) struct Detail {
+    pub(crate) info: SemaphoreInfo,
+    pub(crate) operations: u64,
+    pub(crate) created_at: SystemTime,
+}
+
 /// The semaphore of a wait, and what the wait counts for.
 type Awaited = (Arc<str>, Option<Place>);
 
@@ -55,6 +62,8 @@ pub(crate) struct Semaphores<R> {
     waits: BTreeMap<(Arc<str>, Ticket), Awaited>,
     deadlines: Deadlines<Arc<str>>,
     shares: Shares,
+    /// The number of the last one that was made.
+    made: Giver,
 }
 
 impl<R: Waiter> Semaphores<R> {
@@ -66,6 +75,7 @@ impl<R: Waiter> Semaphores<R> {
             held: BTreeMap::new(),
             waits: BTreeMap::new(),
             deadlines: Deadlines::default(),
+            made: 0,
         }
     }
 
@@ -96,7 +106,8 @@ impl<R: Waiter> Semaphores<R> {
             return Err(IpcError::SemaphoresFull(self.limits.semaphores_max));
         }
         let place = self.shares.take(owner, Kind::Semaphores, self.limits.semaphores_max, 1)?;
-        self.by_id.insert(Arc::from(id), Box::new(Semaphore::new(kind, initial, place)));
+        self.made += 1;
+        self.by_id.insert(Arc::from(id), Box::new(Semaphore::new(self.made, kind, initial, place)));
         Ok((initial, kind, true))
     }
 
@@ -135,10 +146,18 @@ impl<R: Waiter> Semaphores<R> {
         } else {
             None
         };
+        semaphore.operations += 1;
         if semaphore.take(process) {
             self.held.insert((Arc::clone(process), key), place);
         }
         Ok(Ok(semaphore.value))
+    }
+
+    /// A process is told that it would have to wait, and does not.
+    pub(crate) fn is_told_blocked(&mut self, id: &str) {
+        if let Some(semaphore) = self.by_id.get_mut(id) {
+            semaphore.operations += 1;
+        }
     }
 
     /// Takes a permit if one is free by now; else the wish is kept, and answered later. An answer that is due at once is
@@ -157,10 +176,11 @@ impl<R: Waiter> Semaphores<R> {
     fn wait_or_answer(&mut self, id: &str, wish: Wish<R>, owner: Owner<'_>, outbox: &mut Outbox<R>) {
         match self.try_wait(id, &wish.process, owner) {
             Ok(Ok(value)) => {
-                if wish.waiter.claim() {
+                let giver = self.by_id.get(id).map_or(self.made, |semaphore| semaphore.number);
+                if wish.waiter.claim(giver) {
                     outbox.push(wish.waiter, Answer::Permit { semaphore: Arc::from(id), value });
                 } else {
-                    self.take_back(id, &wish.process, outbox);
+                    self.take_back(id, &wish.process, giver, outbox);
                     outbox.push(wish.waiter, Answer::Gone);
                 }
             }
@@ -199,28 +219,33 @@ impl<R: Waiter> Semaphores<R> {
             Signalled::GivenBack { last: false } | Signalled::Absorbed => {}
             Signalled::Full => return Err(IpcError::ValueMax(VALUE_MAX)),
         }
+        semaphore.operations += 1;
         Ok(self.hand_on(&key, outbox))
     }
 
-    /// The caller of a wait has gone away. `was_given`: it had got its permit, which now comes back.
+    /// The caller of a wait has gone away. `given_by`: it had got its permit, which now comes back.
     pub(crate) fn leave(
         &mut self,
         id: &str,
         process: &Arc<str>,
         ticket: Ticket,
-        was_given: bool,
+        given_by: Option<Giver>,
         outbox: &mut Outbox<R>,
     ) {
-        if was_given {
-            return self.take_back(id, process, outbox);
+        if let Some(giver) = given_by {
+            return self.take_back(id, process, giver, outbox);
         }
         if let Some(waiting) = self.remove_wait(id, ticket) {
             outbox.push(waiting.waiter, Answer::Gone);
         }
     }
 
-    fn take_back(&mut self, id: &str, process: &Arc<str>, outbox: &mut Outbox<R>) {
+    fn take_back(&mut self, id: &str, process: &Arc<str>, giver: Giver, outbox: &mut Outbox<R>) {
         let Ok((key, semaphore)) = find(&mut self.by_id, id) else { return };
+        // The permit went with the semaphore that gave it, if another has its name now.
+        if semaphore.number != giver {
+            return;
+        }
         if semaphore.take_back(process) {
             self.held.remove(&(Arc::clone(process), Arc::clone(&key)));
         }
@@ -232,6 +257,7 @@ impl<R: Waiter> Semaphores<R> {
         for _ in 0..count_max {
             let Some((ticket, id)) = self.deadlines.take_due(now) else { break };
             if let Some(waiting) = self.remove_wait(&id, ticket) {
+                self.is_told_blocked(&id);
                 outbox.push(waiting.waiter, Answer::Blocked { semaphore: id, value: 0 });
             }
         }
@@ -302,6 +328,17 @@ impl<R: Waiter> Semaphores<R> {
         (page, rest.next().is_some())
     }
 
+    /// The first by name.
+    pub(crate) fn first(&self, count: usize) -> Vec<Detail> {
+        let first = self.by_id.iter().take(count);
+        let details = first.map(|(id, semaphore)| Detail {
+            info: info(id, semaphore),
+            operations: semaphore.operations,
+            created_at: semaphore.created_at,
+        });
+        details.collect()
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.by_id.len()
     }
@@ -349,10 +386,11 @@ impl<R: Waiter> Semaphores<R> {
         while let Some((ticket, waiting)) = semaphore.next_waiting() {
             self.deadlines.remove(waiting.deadline, ticket);
             let place = self.waits.remove(&(Arc::clone(&waiting.process), ticket)).and_then(|(_, place)| place);
-            if !waiting.waiter.claim() {
+            if !waiting.waiter.claim(semaphore.number) {
                 outbox.push(waiting.waiter, Answer::Gone);
                 continue;
             }
+            semaphore.operations += 1;
             if semaphore.take(&waiting.process) {
                 // Its place goes on as that of a holder.
                 self.held.insert((waiting.process, Arc::clone(id)), place);

@@ -4,40 +4,48 @@ use crate::queues::Message;
 use potluck_sdk::ProviderError;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// Tells waits apart; who came first has the lower one.
 pub(crate) type Ticket = u64;
 
+/// Who has given what was waited for: the number of a semaphore, which tells it from another that had its name before.
+pub(crate) type Giver = u64;
+
+/// Queues take nothing back, so they need no number.
+pub(crate) const QUEUE: Giver = 0;
+
 /// Who waits for an answer. A request of the host; in tests of the tables something simpler.
 pub(crate) trait Waiter {
-    /// What is waited for is given to it; false when it has gone away, and gets nothing.
-    fn claim(&self) -> bool;
+    /// What is waited for is given to it, by the semaphore of that number or by a queue; false when it has gone away, and
+    /// gets nothing.
+    fn claim(&self, giver: Giver) -> bool;
     /// Whether it has gone away.
     fn is_gone(&self) -> bool;
 }
 
 /// Who decides about a wait: who gives what is waited for, or the caller that goes away. One of them comes first.
 #[derive(Clone, Default)]
-pub(crate) struct Turn(Arc<AtomicU8>);
+pub(crate) struct Turn(Arc<AtomicU64>);
 
-const WAITING: u8 = 0;
-const GIVEN: u8 = 1;
-const GONE: u8 = 2;
+const WAITING: u64 = 0;
+const GONE: u64 = 1;
+/// By the queues; what is larger is by the semaphore whose number is so much larger.
+const GIVEN: u64 = 2;
 
 impl Turn {
-    pub(crate) fn claim(&self) -> bool {
-        self.0.compare_exchange(WAITING, GIVEN, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    pub(crate) fn claim(&self, giver: Giver) -> bool {
+        self.0.compare_exchange(WAITING, GIVEN + giver, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     pub(crate) fn is_gone(&self) -> bool {
         self.0.load(Ordering::Acquire) == GONE
     }
 
-    /// The caller goes away. True when it had been given what it waited for, so that somebody must take that back.
-    pub(crate) fn leave(&self) -> bool {
-        self.0.swap(GONE, Ordering::AcqRel) == GIVEN
+    /// The caller goes away. When it had been given what it waited for, by whom, so that they take it back.
+    pub(crate) fn leave(&self) -> Option<Giver> {
+        self.0.swap(GONE, Ordering::AcqRel).checked_sub(GIVEN)
     }
 }
 

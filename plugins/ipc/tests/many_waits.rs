@@ -37,7 +37,7 @@ fn a_hundred_thousand_blocked_waits_and_ten_thousand_queues_take_little_memory_a
     let node = node();
     create_semaphore(&node, "m", 1);
     create_semaphore(&node, "timed", 0);
-    wait(&node, "m", "P0").wait().unwrap();
+    wait(&node, "m", "W0").wait().unwrap();
     let (memory, threads) = (own("VmRSS"), own("Threads"));
     for number in 0..QUEUES {
         node.call(format!(r#"{{"type":"CREATE_QUEUE","queue_id":"queue-{number}"}}"#)).unwrap();
@@ -45,7 +45,7 @@ fn a_hundred_thousand_blocked_waits_and_ten_thousand_queues_take_little_memory_a
     let with_queues = own("VmRSS");
     let mut calls: Vec<PendingCall> = Vec::with_capacity(WAITS);
     for number in 1..=WAITS / 2 {
-        calls.push(wait(&node, "m", &format!("P{number}")));
+        calls.push(wait(&node, "m", &format!("W{number}")));
     }
     // Each ends before the one before it, which is the hardest for the timer.
     for number in 0..WAITS / 2 {
@@ -69,7 +69,7 @@ fn a_hundred_thousand_blocked_waits_and_ten_thousand_queues_take_little_memory_a
         call.cancel();
     }
     for number in (0..WAITS / 2).step_by(2) {
-        signal(&node, "m", &format!("P{number}"));
+        signal(&node, "m", &format!("W{number}"));
         assert!(blocked[number + 1].try_answer().unwrap().is_ok());
     }
     node.advance(Duration::from_secs(3600));

@@ -24,10 +24,6 @@ pub(crate) enum MemoryManagerError {
     )]
     NoRoom { size: u64, largest: u64, free: u64 },
     #[error(
-        "Memory allocation failed: {0} requests wait for room and come first; free some, or wait behind them with `timeout` or `wait`"
-    )]
-    OthersWait(usize),
-    #[error(
         "Memory allocation failed: there was no room for {size} bytes within {seconds} s; free some, or wait longer"
     )]
     TimedOut { size: u64, seconds: String },
@@ -70,7 +66,7 @@ impl From<MemoryManagerError> for ProviderError {
             Missing(_) | Size(_) | Timeout(_) | Data(_) | Algorithm(_) | TooMuchAtOnce(..) => {
                 ProviderError::INVALID_MESSAGE
             }
-            TooLarge { .. } | NoRoom { .. } | OthersWait(_) | TimedOut { .. } => ALLOCATION_FAILED,
+            TooLarge { .. } | NoRoom { .. } | TimedOut { .. } => ALLOCATION_FAILED,
             Blocks(_) | Processes(_) | PeerBytes { .. } | PeerShare { .. } | Waits(_) => ProviderError::LIMIT_REACHED,
             NoBlocks(_) | NotFound { .. } | NoBlock { .. } => BLOCK_NOT_FOUND,
             OutOfBounds { .. } => OUT_OF_BOUNDS,

@@ -10,7 +10,7 @@ use potluck_sdk::message::memory_manager::{
     AllocateMemory, AllocatorSet, Block, BlockWritten, DeallocateMemory, MemoryDeallocated, MemoryMap, MemoryMapped,
     ReadBlock, SetAllocator, WriteBlock,
 };
-use potluck_sdk::message::resources::Resources;
+use potluck_sdk::message::process::Naming;
 use potluck_sdk::{PeerId, ProviderError, Reply, Request};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub(crate) fn answer(service: &Arc<Service>, own_id: &PeerId, request: Request<'
         "WRITE_BLOCK" => write(service, own_id, request, reply),
         "SET_ALLOCATOR" => reply.result(set_allocator(service, request)),
         "MEMORY_MAP" => reply.result(map(service, request)),
-        "MEMORY_RESOURCES" => reply.send(&Resources { resources: service.resources() }),
+        "MEMORY_RESOURCES" => reply.send(&service.resources()),
         other => {
             let text = format!("memory-manager does not answer {other}");
             reply.error(&ProviderError::new(ProviderError::NO_PROVIDER, text));
@@ -40,7 +40,7 @@ pub(crate) fn answer(service: &Arc<Service>, own_id: &PeerId, request: Request<'
     }
 }
 
-/// The process in whose name the message is, when all that must be there is there.
+/// The process in whose name the message is, when all that must be there is there; an empty name is none.
 fn name(
     request: &Request<'_>,
     own_id: &PeerId,
@@ -48,6 +48,7 @@ fn name(
     others_are_there: bool,
     required: &'static str,
 ) -> Result<String, ProviderError> {
+    let pid = pid.filter(|pid| !pid.is_empty());
     if !others_are_there || (pid.is_none() && request.process.is_empty()) {
         return Err(MemoryManagerError::Missing(required).into());
     }
@@ -83,16 +84,17 @@ fn wanted(own_id: &PeerId, request: Request<'_>) -> Result<Wanted, ProviderError
 }
 
 fn allocate(service: &Arc<Service>, own_id: &PeerId, request: Request<'_>, reply: Reply<'_>) {
+    let naming = Naming::begins(&request);
     let wanted = match wanted(own_id, request) {
         Ok(wanted) => wanted,
         Err(error) => return reply.error(&error),
     };
-    match (service.allocate(&wanted.pid, wanted.size), wanted.wait) {
-        (Ok(granted), _) => reply.send(&allocated(&granted)),
-        (Err(MemoryManagerError::NoRoom { .. } | MemoryManagerError::OthersWait(_)), Some(timeout)) => {
-            service.allocate_or_wait(&wanted.pid, wanted.size, timeout, reply);
-        }
-        (Err(error), _) => reply.error(&error.into()),
+    match wanted.wait {
+        None => match service.allocate(&wanted.pid, wanted.size, naming) {
+            Ok(granted) => reply.send(&allocated(&granted)),
+            Err(error) => reply.error(&error.into()),
+        },
+        Some(timeout) => service.allocate_or_wait(&wanted.pid, wanted.size, timeout, naming, reply),
     }
 }
 
@@ -195,7 +197,7 @@ fn run<T: serde::Serialize>(
 
 fn set_allocator(service: &Service, request: Request<'_>) -> Result<AllocatorSet, ProviderError> {
     let message: SetAllocator = request.parse()?;
-    let name = message.algorithm.ok_or(MemoryManagerError::Missing("algorithm"))?;
+    let name = message.algorithm.filter(|name| !name.is_empty()).ok_or(MemoryManagerError::Missing("algorithm"))?;
     let algorithm: Algorithm = name.parse().map_err(|()| MemoryManagerError::Algorithm(name))?;
     let previous = service.set_algorithm(algorithm);
     Ok(AllocatorSet {

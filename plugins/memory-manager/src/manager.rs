@@ -1,14 +1,16 @@
 //! Blocks and the processes that have them, and the requests that wait for room. It does no input or output.
 //!
 //! A block that was written is not free at once: it is *cleaned* first, outside, so that nobody ever sees what another
-//! process wrote. Requests that wait are served strictly in the order in which they came.
+//! process wrote. Requests that wait are served strictly in their order: those of this node's processes first, then those of
+//! other nodes' processes, each in the order in which they came. A request that does not wait takes what is free, so that
+//! nobody who waits for more than there will ever be stops all others.
 
 use crate::config::Limits;
 use crate::error::MemoryManagerError;
 use crate::heap::{Algorithm, GRANULE_BYTES, Heap, Slot};
 use potluck_sdk::message::memory_manager::{Allocation, Fragmentation, MapLine, MemoryManagerStatus, MemoryMapped};
 use potluck_sdk::message::process::ProcessEnded;
-use potluck_sdk::message::resources::{Holder, ResourceState, Waiter};
+use potluck_sdk::message::resources::{HeldBlock, Holder, PlacedResources, Places, ResourceState, Waiter};
 use potluck_sdk::shares::{self, PEER_SHARE_DEFAULT};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -18,8 +20,13 @@ const STATUS_PROCESSES_MAX: usize = 100;
 /// Processes that MEMORY_RESOURCES lists while nobody waits: then they cannot be part of a deadlock by memory, and are
 /// told only for what they have.
 const IDLE_HOLDERS_MAX: usize = 1000;
+/// Blocks that MEMORY_RESOURCES lists: about a megabyte of them.
+const BLOCKS_TOLD_MAX: usize = 10_000;
 /// Requests of one process that wait: a task has no more calls open at a time.
 const PROCESS_WAITS_MAX: usize = 64;
+
+/// The arena's name among all resources of the node.
+const MEMORY: &str = "memory";
 
 struct Used {
     slot: Slot,
@@ -101,6 +108,7 @@ pub(crate) struct Manager {
     used: BTreeMap<u32, Used>,
     owners: HashMap<Arc<str>, Owner>,
     peers: HashMap<String, PeerUse>,
+    /// In the order in which they are served.
     waits: VecDeque<Wait>,
 }
 
@@ -135,16 +143,22 @@ impl Manager {
         }
     }
 
-    /// A block at once, or an error; requests that wait come first.
+    /// A block at once, or an error.
     pub(crate) fn allocate(&mut self, pid: &str, size: u64) -> Result<Granted, MemoryManagerError> {
         self.check(pid, size)?;
-        if !self.waits.is_empty() {
-            return Err(MemoryManagerError::OthersWait(self.waits.len()));
-        }
         self.take(&Arc::from(pid), size)
     }
 
-    /// A block at once or later: then the request waits under `ticket`.
+    /// Requests that wait and come before a new one of this process.
+    fn ahead_of(&self, pid: &str) -> usize {
+        if peer_of(pid).is_some() {
+            self.waits.len()
+        } else {
+            self.waits.partition_point(|wait| peer_of(&wait.pid).is_none())
+        }
+    }
+
+    /// A block at once or later: then the request waits under `ticket`, behind those that come before it.
     pub(crate) fn allocate_or_wait(
         &mut self,
         ticket: u64,
@@ -153,9 +167,13 @@ impl Manager {
         is_bounded: bool,
         now_unix_milliseconds: u64,
     ) -> Result<Place, MemoryManagerError> {
-        match self.allocate(pid, size) {
-            Err(MemoryManagerError::NoRoom { .. } | MemoryManagerError::OthersWait(_)) => {}
-            other => return other.map(Place::Granted),
+        self.check(pid, size)?;
+        let ahead = self.ahead_of(pid);
+        if ahead == 0 {
+            match self.take(&Arc::from(pid), size) {
+                Err(MemoryManagerError::NoRoom { .. }) => {}
+                other => return other.map(Place::Granted),
+            }
         }
         if self.waits.len() >= self.limits.waits_max {
             return Err(MemoryManagerError::Waits(self.limits.waits_max));
@@ -169,13 +187,8 @@ impl Manager {
             return Err(MemoryManagerError::Waits(share(self.limits.waits_max)));
         }
         let first = !is_bounded && self.waits.iter().all(|wait| wait.is_bounded);
-        self.waits.push_back(Wait {
-            ticket,
-            pid: Arc::from(pid),
-            size,
-            since_unix_milliseconds: now_unix_milliseconds,
-            is_bounded,
-        });
+        let since_unix_milliseconds = now_unix_milliseconds;
+        self.waits.insert(ahead, Wait { ticket, pid: Arc::from(pid), size, since_unix_milliseconds, is_bounded });
         Ok(Place::Waiting { first })
     }
 
@@ -477,9 +490,9 @@ impl Manager {
     }
 
     /// The arena as one resource, for the search for deadlocks.
-    pub(crate) fn resources(&self) -> Vec<ResourceState> {
+    pub(crate) fn resources(&self) -> PlacedResources {
         if self.owners.is_empty() && self.waits.is_empty() {
-            return Vec::new();
+            return PlacedResources::default();
         }
         let most = if self.waits.is_empty() { IDLE_HOLDERS_MAX } else { usize::MAX };
         let holders =
@@ -490,8 +503,8 @@ impl Manager {
             since_unix_milliseconds: wait.since_unix_milliseconds,
             bounded: wait.is_bounded,
         });
-        vec![ResourceState {
-            resource_id: "memory".to_owned(),
+        let memory = ResourceState {
+            resource_id: MEMORY.to_owned(),
             kind: "memory".to_owned(),
             total_units: bytes(self.heap.total()),
             // Blocks that are being cleaned belong to nobody and will be free in a moment.
@@ -499,7 +512,23 @@ impl Manager {
             owned: true,
             holders: holders.collect(),
             waiters: waiters.collect(),
-        }]
+        };
+        let places = if self.waits.is_empty() { Vec::new() } else { vec![self.places()] };
+        PlacedResources { resources: vec![memory], places }
+    }
+
+    /// Where the blocks lie. Of too many, those of processes that wait for room: they are the ones that may lie there for ever.
+    fn places(&self) -> Places {
+        let is_many = self.used.len() > BLOCKS_TOLD_MAX;
+        let waiting: BTreeSet<&str> =
+            if is_many { self.waits.iter().map(|wait| &*wait.pid).collect() } else { BTreeSet::new() };
+        let kept = self.used.iter().filter(|(_, used)| !used.is_gone && (!is_many || waiting.contains(&*used.pid)));
+        let block = |(start, used): (&u32, &Used)| HeldBlock {
+            pid: used.pid.to_string(),
+            address: bytes(*start),
+            size: bytes(used.granules),
+        };
+        Places { resource_id: MEMORY.to_owned(), blocks: kept.map(block).take(BLOCKS_TOLD_MAX).collect() }
     }
 }
 

@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use potluck_sdk::message::STATUS_OK;
 use potluck_sdk::message::deadlock::WAITING_TOPIC;
 use potluck_sdk::message::memory_manager::{MemoryAllocated, MemoryManagerStatus, MemoryMapped};
-use potluck_sdk::message::process::ProcessEnded;
-use potluck_sdk::message::resources::ResourceState;
+use potluck_sdk::message::process::{Naming, ProcessEnded};
+use potluck_sdk::message::resources::PlacedResources;
 use potluck_sdk::{Host, Level, PendingReply, ProviderError, Reply};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -54,16 +54,19 @@ impl Service {
         Ok(Arc::new(Service { host, arena, state: Mutex::new(state), ticket: AtomicU64::new(1) }))
     }
 
-    pub(crate) fn allocate(&self, pid: &str, size: u64) -> Result<Granted, MemoryManagerError> {
-        self.state.lock().manager.allocate(pid, size)
+    pub(crate) fn allocate(&self, pid: &str, size: u64, naming: Naming) -> Result<Granted, MemoryManagerError> {
+        let granted = self.state.lock().manager.allocate(pid, size)?;
+        naming.is_kept(self.host, pid);
+        Ok(granted)
     }
 
-    /// Answers when there is room, or after `timeout`.
+    /// Answers when there is room and nobody comes before it, or after `timeout`.
     pub(crate) fn allocate_or_wait(
         self: &Arc<Self>,
         pid: &str,
         size: u64,
         timeout: Option<Duration>,
+        naming: Naming,
         reply: Reply<'_>,
     ) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -88,6 +91,9 @@ impl Service {
                 }
             }
         };
+        if answer.as_ref().is_none_or(|(_, result)| result.is_ok()) {
+            naming.is_kept(self.host, pid);
+        }
         if let Some((pending, result)) = answer {
             return self.answer_all(vec![(pending, result)]);
         }
@@ -273,7 +279,7 @@ impl Service {
         self.state.lock().manager.map(from, limit)
     }
 
-    pub(crate) fn resources(&self) -> Vec<ResourceState> {
+    pub(crate) fn resources(&self) -> PlacedResources {
         self.state.lock().manager.resources()
     }
 

@@ -97,7 +97,7 @@ fn what_is_wrong_is_refused_in_words() {
     assert_refused(&node, allocate(json!("P1"), json!(0)), invalid, "above 0");
     assert_refused(&node, allocate(json!("P1"), json!(-16)), invalid, "above 0");
     assert_refused(&node, allocate(json!("P1"), json!(1.5)), invalid, "ALLOCATE_MEMORY");
-    assert_refused(&node, allocate(json!(""), json!(1)), invalid, "name");
+    assert_refused(&node, allocate(json!(""), json!(1)), invalid, "pid and size required");
     assert_refused(&node, allocate(json!("P1"), json!(1025)), "allocation_failed", "whole arena");
     assert_refused(&node, allocate(json!("P1"), json!(i64::MAX)), "allocation_failed", "Memory allocation failed");
     for timeout in [json!(-1), json!(1e300)] {
@@ -107,7 +107,11 @@ fn what_is_wrong_is_refused_in_words() {
     assert_refused(&node, json!({"type": "DEALLOCATE_MEMORY"}), invalid, "pid required");
     let message = json!({"type": "DEALLOCATE_MEMORY", "pid": "P1"});
     assert_refused(&node, message, "block_not_found", "Memory deallocation failed");
-    assert_refused(&node, json!({"type": "SET_ALLOCATOR"}), invalid, "algorithm required");
+    assert_refused(&node, json!({"type": "DEALLOCATE_MEMORY", "pid": ""}), invalid, "pid required");
+    assert_refused(&node, json!({"type": "READ_BLOCK", "pid": "", "address": 0}), invalid, "pid and address required");
+    for message in [json!({"type": "SET_ALLOCATOR"}), json!({"type": "SET_ALLOCATOR", "algorithm": ""})] {
+        assert_refused(&node, message, invalid, "algorithm required");
+    }
     let message = json!({"type": "SET_ALLOCATOR", "algorithm": "BUDDY"});
     assert_refused(&node, message, invalid, "Unknown algorithm: BUDDY. Available: FIRST_FIT");
     assert_eq!(fragmentation(&node)["free_memory"], 1024);
@@ -241,15 +245,13 @@ fn requests_wait_for_room_first_come_first_served() {
     allocate(&node, "P2", 512).unwrap();
     let large = wait_for_room(&node, "P3", 600);
     let small = wait_for_room(&node, "P4", 16);
-    assert_eq!(node.events().len(), 1, "it is said once that somebody waits");
-    assert_eq!(
-        (node.events()[0].topic.as_str(), &node.events()[0].body),
-        ("resource.waiting", &json!({"kind": "memory"}))
-    );
+    let told: Vec<_> = node.events().into_iter().filter(|event| event.topic == "resource.waiting").collect();
+    assert_eq!(told.len(), 1, "it is said once that somebody waits");
+    assert_eq!(told[0].body, json!({"kind": "memory"}));
     deallocate(&node, "P1", Value::Null);
     assert!(large.try_answer().is_none() && small.try_answer().is_none(), "nobody overtakes");
-    let error = allocate(&node, "P5", 16).unwrap_err();
-    assert!(error.message.contains("2 requests wait for room and come first"), "{error}");
+    assert_eq!(allocate(&node, "P5", 16).unwrap(), 0, "who does not wait takes what is free");
+    deallocate(&node, "P5", Value::Null);
     deallocate(&node, "P2", Value::Null);
     assert_eq!(large.wait().unwrap()["address"], 0);
     assert_eq!(small.wait().unwrap()["address"], 608);
@@ -257,11 +259,79 @@ fn requests_wait_for_room_first_come_first_served() {
 }
 
 #[test]
+fn a_process_of_another_node_holds_up_no_wait_of_this_node() {
+    let node = node();
+    let far = format!("P1@{PEER}");
+    allocate(&node, "P1", 512).unwrap();
+    allocate(&node, "P2", 480).unwrap();
+    let first_far = wait_for_room(&node, &far, 1024);
+    assert_eq!(wait_for_room(&node, "P3", 16).wait().unwrap()["address"], 992, "nobody of this node waits");
+    let second_far = wait_for_room(&node, &far, 16);
+    assert!(second_far.try_answer().is_none(), "it stands behind the first, though there is room");
+    let large = wait_for_room(&node, "P4", 512);
+    let small = wait_for_room(&node, "P5", 16);
+    deallocate(&node, "P1", Value::Null);
+    assert_eq!(large.wait().unwrap()["address"], 0, "it comes before those of other nodes");
+    assert_eq!(small.wait().unwrap()["address"], 1008);
+    for pid in ["P2", "P3", "P4", "P5"] {
+        assert!(first_far.try_answer().is_none() && second_far.try_answer().is_none());
+        deallocate(&node, pid, Value::Null);
+    }
+    assert_eq!(first_far.wait().unwrap()["address"], 0);
+    assert!(second_far.try_answer().is_none());
+    node.emit("process.ended", json!({"pid": far, "reason": "killed"}));
+    assert_eq!(second_far.wait().unwrap_err().code, "process_ended");
+}
+
+#[test]
+fn an_endless_wait_does_not_stop_all_others() {
+    let node = node();
+    allocate(&node, "P1", 16).unwrap();
+    let endless = wait_for_room(&node, "P1", 1024);
+    for _ in 0..3 {
+        let address = allocate(&node, "P2", 1008).unwrap();
+        deallocate(&node, "P2", address);
+    }
+    let now = json!({"type": "ALLOCATE_MEMORY", "pid": "P3", "size": 16, "timeout": 0});
+    node.call(now).unwrap();
+    assert!(endless.try_answer().is_none());
+}
+
+#[test]
+fn who_has_a_block_or_waits_for_one_is_named() {
+    let node = node();
+    let named = || {
+        let events = node.events().into_iter().filter(|event| event.topic == "process.named");
+        events.map(|event| event.body["pid"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let address = allocate(&node, "P1", 1024).unwrap();
+    assert_eq!(named(), ["P1"]);
+    allocate(&node, "P2", 16).unwrap_err();
+    assert_eq!(named().len(), 1, "nothing is kept of what is refused");
+    let waits = wait_for_room(&node, "P2", 16);
+    assert_eq!(named()[1..], ["P2"]);
+    deallocate(&node, "P1", address);
+    waits.wait().unwrap();
+    wait_for_room(&node, "P3", 16).wait().unwrap();
+    assert_eq!(named()[2..], ["P3"]);
+
+    let block = |pid: &str| json!({"type": "ALLOCATE_MEMORY", "pid": pid, "size": 16, "behalf": "task:P7"});
+    node.message(block("P7")).caller(Caller::Task(PEER)).call().unwrap();
+    node.message(json!({"type": "ALLOCATE_MEMORY", "pid": "P8", "size": 16}))
+        .caller(Caller::Member(PEER))
+        .call()
+        .unwrap();
+    allocate(&node, "client", 16).unwrap();
+    assert_eq!(named().len(), 3, "tasks and other nodes tell of their ends themselves");
+}
+
+#[test]
 fn a_wait_ends_with_its_time_its_caller_or_its_process() {
     let node = node();
     allocate(&node, "P1", 1024).unwrap();
     let timed = node.begin(json!({"type": "ALLOCATE_MEMORY", "pid": "P2", "size": 1024, "timeout": 2.5}));
-    assert!(node.events().is_empty(), "a wait that ends by itself is no part of a deadlock");
+    let told = node.events().iter().any(|event| event.topic == "resource.waiting");
+    assert!(!told, "a wait that ends by itself is no part of a deadlock");
     let left = wait_for_room(&node, "P3", 1024);
     let ended = wait_for_room(&node, "P4", 16);
     let last = wait_for_room(&node, "P5", 16);
@@ -294,14 +364,17 @@ fn the_victim_of_a_deadlock_gives_up_its_waits_and_its_blocks() {
 #[test]
 fn who_has_and_waits_for_memory_is_told_to_other_providers() {
     let node = node();
-    let resources = || {
+    let all = || {
         let message = json!({"type": "MEMORY_RESOURCES"});
-        node.message(message).caller(Caller::Plugin("deadlock")).call().unwrap()["resources"].clone()
+        node.message(message).caller(Caller::Plugin("deadlock")).call().unwrap()
     };
-    assert_eq!(resources(), json!([]));
+    assert_eq!(all(), json!({"type": "RESOURCES", "resources": []}));
     allocate(&node, "P1", 1000).unwrap();
+    assert_eq!(all()["places"], Value::Null, "nobody waits");
     let _wait = wait_for_room(&node, "P2", 17);
-    let mut found = resources();
+    let place = json!({"resource_id": "memory", "blocks": [{"pid": "P1", "address": 0, "size": 1008}]});
+    assert_eq!(all()["places"], json!([place]));
+    let mut found = all()["resources"].clone();
     assert!(found[0]["waiters"][0]["since_unix_milliseconds"].take().as_u64().unwrap() > 0);
     let expected = json!([{
         "resource_id": "memory", "kind": "memory", "total_units": 1024, "available_units": 16, "owned": true,
@@ -309,6 +382,20 @@ fn who_has_and_waits_for_memory_is_told_to_other_providers() {
         "waiters": [{"pid": "P2", "units": 32, "since_unix_milliseconds": null, "bounded": false}],
     }]);
     assert_eq!(found, expected);
+}
+
+#[test]
+fn of_very_many_blocks_those_of_processes_that_wait_are_told() {
+    let node = node_with(json!({"arena_bytes": 1 << 20}));
+    allocate(&node, "P2", 32).unwrap();
+    for _ in 0..10_000 {
+        allocate(&node, "P1", 16).unwrap();
+    }
+    let _wait = wait_for_room(&node, "P2", 1 << 20);
+    let message = json!({"type": "MEMORY_RESOURCES"});
+    let found = node.message(message).caller(Caller::Plugin("deadlock")).call().unwrap();
+    assert_eq!(found["places"][0]["blocks"], json!([{"pid": "P2", "address": 0, "size": 32}]));
+    assert_eq!(found["resources"][0]["available_units"], (1 << 20) - 160_032);
 }
 
 #[test]

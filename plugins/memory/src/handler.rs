@@ -40,6 +40,7 @@ pub(crate) fn answer(room: &Arc<Room>, request: Request<'_>, reply: Reply<'_>) {
         "SET_MEM" | "SET_MEM_REMOTE" => write::set(room, request, reply),
         "DELETE_MEM" => reply.result(write::delete(room, request)),
         "LIST_MEM" => reply.result(list(&*room.store, request)),
+        "HELD_MEMORY_KEYS" => reply.send(&room.quota.held(room.store.usage().entry_count)),
         "WATCH_MEM" => watch::watch(room, request, reply),
         other => {
             let text = format!("memory does not answer {other}");

@@ -10,6 +10,7 @@
 //! | `DELETE_MEM` | removes an entry | `STATUS` |
 //! | `WATCH_MEM` | waits until an entry changes | `MEM_RESPONSE` |
 //! | `LIST_MEM` | lists keys in order, a page at a time | `MEM_LIST` |
+//! | `HELD_MEMORY_KEYS` | tells `quota` whose the entries are | `HELD` |
 //!
 //! The rooms, in reading order: `config` (its table in plugins.toml), `handler` (one function a message), `key` (when
 //! two keys are the same), `store` (the map and its limits), `watchers` (who waits for changes), `quota` and `owners` (how
@@ -76,6 +77,7 @@ impl Provider for Memory {
             MessageInfo::new("DELETE_MEM", LeastCaller::Task),
             MessageInfo::new("LIST_MEM", LeastCaller::Task),
             MessageInfo::new("WATCH_MEM", LeastCaller::Task),
+            MessageInfo::new("HELD_MEMORY_KEYS", LeastCaller::Plugin),
         ],
     };
 

@@ -4,7 +4,7 @@
 //! of this machine's user carry none: they are what is left of the number of all.
 
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -54,6 +54,14 @@ impl Owners {
         Share { keys, all: Arc::clone(&self.all) }
     }
 
+    /// How many each has that has any.
+    pub(crate) fn by_peer(&self) -> BTreeMap<String, u64> {
+        let accounts = self.accounts.lock();
+        let counts =
+            accounts.by_peer.iter().map(|(peer, keys)| (peer.to_string(), keys.load(Ordering::Relaxed) as u64));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+
     /// Entries of all other nodes.
     pub(crate) fn all(&self) -> usize {
         self.all.load(Ordering::Relaxed)
@@ -84,6 +92,7 @@ mod tests {
         let (first, second, other) = (owners.share("a"), owners.share("a"), owners.share("b"));
         assert_eq!((first.others(), other.others(), owners.all()), (1, 0, 3));
         drop(second);
+        assert_eq!(owners.by_peer(), BTreeMap::from([("a".to_owned(), 1), ("b".to_owned(), 1)]));
         assert_eq!((first.others(), owners.all()), (0, 2));
         for number in 0..3 * SWEEP_AT {
             drop(owners.share(&format!("peer-{number}")));

@@ -2,7 +2,7 @@
 
 use crate::owners::{Owners, Share};
 use potluck_sdk::allowance::{Allowance, Held};
-use potluck_sdk::message::quota::{MEMORY_KEYS, works_for};
+use potluck_sdk::message::{self, quota::MEMORY_KEYS, quota::works_for};
 use potluck_sdk::{Caller, Host, ProviderError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -51,6 +51,16 @@ impl Quota {
             "" => None,
             peer => Some(Arc::new(self.owners.share(peer))),
         }
+    }
+
+    /// Whose the `entry_count` entries are that there are.
+    pub(crate) fn held(&self, entry_count: usize) -> message::quota::Held {
+        let mut callers = self.owners.by_peer();
+        let own = entry_count.saturating_sub(self.owners.all());
+        if own > 0 {
+            callers.insert(String::new(), own as u64);
+        }
+        message::quota::Held { used_total: entry_count as u64, callers }
     }
 
     /// Asks whether a caller may make one more entry, beside the `entry_count` that there are. `share` is that of the

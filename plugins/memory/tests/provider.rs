@@ -432,6 +432,24 @@ fn entries_that_expire_are_off_the_account() {
 }
 
 #[test]
+fn quota_is_told_whose_the_entries_are_that_there_are() {
+    let (node, _) = with_quota(10, 100);
+    let held = || node.message(json!({"type": "HELD_MEMORY_KEYS"})).caller(Caller::Plugin("quota")).call().unwrap();
+    assert_eq!(held(), json!({"type": "HELD", "used_total": 0, "callers": {}}));
+    for (caller, key, ttl) in [(Caller::Member(FAR), "a", 1), (Caller::Task(FAR), "b", 9), (Caller::Local, "c", 9)] {
+        let message = json!({"type": "SET_MEM", "key": key, "value": 1, "ttl_seconds": ttl});
+        node.message(message).caller(caller).call().unwrap();
+    }
+    assert_eq!(held(), json!({"type": "HELD", "used_total": 3, "callers": {"": 1, FAR: 2}}));
+    node.advance(Duration::from_secs(1));
+    assert_eq!(held()["callers"], json!({"": 1, FAR: 1}), "what has expired is not there");
+    node.call(json!({"type": "DELETE_MEM", "key": "b"})).unwrap();
+    assert_eq!(held(), json!({"type": "HELD", "used_total": 1, "callers": {"": 1}}));
+    let refused = node.call(json!({"type": "HELD_MEMORY_KEYS"})).unwrap_err();
+    assert_eq!(refused.code, ProviderError::FORBIDDEN);
+}
+
+#[test]
 fn nobody_is_asked_where_there_are_no_limits() {
     let node = node();
     let (asked, unlimited) = (Arc::new(AtomicU64::new(0)), json!({"type": "QUOTA_RULES", "rules": {}}));

@@ -12,6 +12,8 @@ pub(crate) struct ProcessConfig {
     pub(crate) entries_max: usize,
     /// Most entries without a task of one peer, of those.
     pub(crate) entries_per_peer_max: usize,
+    /// Most bytes that all entries may have as `task_data` together, until they end.
+    pub(crate) task_data_bytes_max: usize,
     /// Most processes that have ended and are remembered; the oldest go.
     pub(crate) finished_max: usize,
     /// Most processes that have ended and whose parent has not asked how; the oldest are taken from it.
@@ -22,7 +24,7 @@ pub(crate) struct ProcessConfig {
     pub(crate) groups_per_peer_max: usize,
     /// Most callers that wait for the end of a process.
     pub(crate) waits_max: usize,
-    /// The part of those that one other node may have with its tasks.
+    /// The part of those, and of all `task_data`, that one other node may have with its tasks.
     pub(crate) peer_share: f64,
 }
 
@@ -32,6 +34,7 @@ impl Default for ProcessConfig {
             // About 100 MB, were all of them there: the queue of cpu holds no more tasks.
             entries_max: 200_000,
             entries_per_peer_max: 10_000,
+            task_data_bytes_max: 64 << 20,
             finished_max: 1_000,
             zombies_max: 10_000,
             groups_max: 10_000,
@@ -54,6 +57,7 @@ impl ProcessConfig {
         let keys = [
             ("entries_max", config.entries_max),
             ("entries_per_peer_max", config.entries_per_peer_max),
+            ("task_data_bytes_max", config.task_data_bytes_max),
             ("finished_max", config.finished_max),
             ("zombies_max", config.zombies_max),
             ("groups_max", config.groups_max),

@@ -67,6 +67,14 @@ pub(crate) enum ProcessError {
         "you have {0} processes here that have not ended, your limit; end some, or ask for a larger entries_per_peer_max in [plugins.process]"
     )]
     ShareFull(usize),
+    #[error(
+        "all processes here may have {0} bytes of task_data together; end some, or raise task_data_bytes_max in [plugins.process]"
+    )]
+    TaskDataFull(usize),
+    #[error(
+        "the share of the node {peer} is full, at most {share} bytes of task_data; end some processes, or ask for a larger peer_share in [plugins.process]"
+    )]
+    TaskDataShareFull { peer: String, share: usize },
     #[error("there are {0} groups, the limit; kill some, or raise groups_max in [plugins.process]")]
     GroupsFull(usize),
     #[error(
@@ -120,6 +128,8 @@ impl From<ProcessError> for ProviderError {
             | TableFull(_)
             | TasklessFull(_)
             | ShareFull(_)
+            | TaskDataFull(_)
+            | TaskDataShareFull { .. }
             | GroupsFull(_)
             | GroupShareFull { .. }
             | WaitsFull(_)

@@ -20,6 +20,7 @@ use potluck_sdk::message::process::{
 use potluck_sdk::message::to_json;
 use potluck_sdk::{PendingReply, ProviderError, Reply, Request};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,7 +127,7 @@ fn tree(processes: &Arc<Processes>, actor: &Actor, request: Request<'_>, reply: 
         Err(error) => return reply.error(&error),
     };
     let (tree, have_task) = processes.look(|table| {
-        let mut tree = match &message.root_pid {
+        let mut tree = match given(&message.root_pid) {
             None => Some(Tree::Whole(table.forest(actor))),
             Some(root) => pid_of(root).filter(|root| actor.may_act(table, *root)).and_then(|root| table.tree(root)),
         };
@@ -152,7 +153,7 @@ fn info(processes: &Arc<Processes>, actor: &Actor, request: Request<'_>, reply: 
         let process = processes.look(|table| {
             let mut facts =
                 table.facts(visible(table, actor, pid)?).ok_or_else(|| ProcessError::NotFound(name(pid)))?;
-            facts.task_data = table.get(pid).and_then(|entry| entry.task_data.clone());
+            facts.task_data = table.get(pid).and_then(|entry| Some(entry.task_data.as_ref()?.json.clone()));
             Ok::<_, ProcessError>(facts)
         })?;
         Ok(ProcessInfoReply { status: STATUS_OK.to_owned(), process })
@@ -174,12 +175,12 @@ fn list(processes: &Arc<Processes>, actor: &Actor, request: Request<'_>, reply: 
 }
 
 fn page(processes: &Processes, actor: &Actor, message: &ListProcesses<'_>) -> Result<ProcessList, ProcessError> {
-    let after = match message.after.as_deref() {
+    let after = match given(&message.after) {
         Some(after) => Some(pid_of(after).ok_or_else(|| ProcessError::NotFound(shown(after)))?),
         None => None,
     };
     let limit = message.limit.unwrap_or(LIST_LIMIT_DEFAULT).clamp(1, LIST_LIMIT_MAX);
-    let filter = Filter { state: message.state, group: message.group_id.as_deref(), after, limit };
+    let filter = Filter { state: message.state, group: given(&message.group_id), after, limit };
     let (page, next, total_processes) = processes.look(|table| {
         let (page, next) = table.list(actor, &filter);
         (page, next, table.total())
@@ -371,6 +372,11 @@ fn required_group(group: Option<&str>) -> Result<String, ProcessError> {
     let group = group.filter(|group| !group.is_empty()).ok_or(ProcessError::GroupRequired)?;
     plain("group_id", group)?;
     Ok(group.to_owned())
+}
+
+/// An optional text; an empty one is none.
+fn given<'a>(text: &'a Option<Cow<'_, str>>) -> Option<&'a str> {
+    text.as_deref().filter(|text| !text.is_empty())
 }
 
 /// Refuses texts that are no names.

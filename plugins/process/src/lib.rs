@@ -11,6 +11,7 @@
 //! | `PROCESS_INFO`, `LIST_PROCESSES`, `PROCESS_TREE` | show them |
 //! | `CREATE_GROUP`, `SIGNAL_GROUP`, `KILL_GROUP`, `LIST_GROUPS` | the same for groups |
 //! | `RESERVE_PIDS`, `PROCESS_CHANGES` | from cpu: names for its tasks, and what became of them |
+//! | `PROCESS_RESOURCES` | for the search for deadlocks: which tasks wait for which ends |
 //! | `PROCESS_ENDED` | from other nodes: one of theirs has ended |
 //!
 //! The rooms, in reading order: `state` (which state can follow which), `table` (who there is, and what follows from an
@@ -29,6 +30,8 @@ mod waiting;
 
 use config::ProcessConfig;
 use peers::Peers;
+use potluck_sdk::message::process::{NAMED_TOPIC, ProcessNamed};
+use potluck_sdk::message::resources::Resources;
 use potluck_sdk::message::tracker::{PEERS_TOPIC, PeerRevoked, PeerTable, REVOKED_TOPIC};
 use potluck_sdk::{
     Config, Host, LeastCaller, Level, MessageInfo, Provider, ProviderError, ProviderInfo, Reply, Request, Status,
@@ -56,6 +59,7 @@ impl Process {
         let config = ProcessConfig::read(config)?;
         host.subscribe(PEERS_TOPIC);
         host.subscribe(REVOKED_TOPIC);
+        host.subscribe(NAMED_TOPIC);
         Ok(Process { processes: Processes::new(host, config, Box::new(now)), peers: Arc::default() })
     }
 }
@@ -79,6 +83,7 @@ impl Provider for Process {
             MessageInfo::new("SIGNAL_GROUP", LeastCaller::Task),
             MessageInfo::new("LIST_GROUPS", LeastCaller::Task),
             MessageInfo::new("PROCESS_ENDED", LeastCaller::Member),
+            MessageInfo::new("PROCESS_RESOURCES", LeastCaller::Plugin),
             MessageInfo::new("RESERVE_PIDS", LeastCaller::Plugin),
             MessageInfo::new("PROCESS_CHANGES", LeastCaller::Plugin),
         ],
@@ -95,6 +100,7 @@ impl Provider for Process {
         match request.message_type {
             "PROCESS_CHANGES" => handler::changes(&self.processes, request, reply),
             "RESERVE_PIDS" => handler::reserve_pids(&self.processes, request, reply),
+            "PROCESS_RESOURCES" => reply.send(&Resources { resources: self.processes.resources() }),
             "PROCESS_ENDED" => handler::process_ended(&self.processes, request, reply),
             _ => handler::answer(&self.processes, request, reply),
         }
@@ -105,6 +111,7 @@ impl Provider for Process {
             PEERS_TOPIC => {
                 serde_json::from_str::<PeerTable>(json).map(|table| self.peers.update(&self.processes, &table))
             }
+            NAMED_TOPIC => serde_json::from_str::<ProcessNamed<'_>>(json).map(|named| self.processes.named(&named)),
             _ => serde_json::from_str::<PeerRevoked>(json)
                 .map(|revoked| self.peers.revoked(&self.processes, &revoked.peer_id)),
         };

@@ -2,11 +2,14 @@
 
 use crate::config::ProcessConfig;
 use crate::error::{NOT_FOUND, ProcessError};
-use crate::table::{Actor, Effects, Pid, Table, name};
-use crate::waiting::{Gather, Stop, Watcher};
+use crate::table::{Actor, Effects, Pid, Table, name, pid_of};
+use crate::waiting::{Gather, Stop, Waiting, Watcher};
 use parking_lot::Mutex;
 use potluck_sdk::message::cpu::SignalTask;
-use potluck_sdk::message::process::{CHANGED_TOPIC, ENDED_TOPIC, ProcessEnded, ProcessExit, ProcessWaited, Signal};
+use potluck_sdk::message::process::{
+    CHANGED_TOPIC, ENDED_TOPIC, ProcessEnded, ProcessExit, ProcessNamed, ProcessWaited, Signal,
+};
+use potluck_sdk::message::resources::{Holder, ResourceState, Waiter};
 use potluck_sdk::message::{STATUS_OK, to_json};
 use potluck_sdk::shares::Shares;
 use potluck_sdk::{Host, Level, PeerId, PendingReply, ProviderError};
@@ -106,6 +109,12 @@ impl Processes {
             self.signal_task(pid, signal);
         }
         result
+    }
+
+    /// Others keep something in the name of a process.
+    pub(crate) fn named(self: &Arc<Self>, named: &ProcessNamed<'_>) {
+        let Some(pid) = pid_of(&named.pid) else { return };
+        self.change(|state, _, effects| state.table.named(pid, named.unix_milliseconds, effects));
     }
 
     fn tell_news(&self) {
@@ -267,7 +276,13 @@ impl Processes {
             let place = state.wait_shares.take(actor.peer(), 0, waits_max, 1);
             let place = place.map_err(|full| ProcessError::WaitShareFull { peer: full.peer, share: full.share })?;
             if let Some(reply) = reply.take() {
-                state.watch_as(pid, id, Watcher::Wait { reply, _place: place });
+                let waiting = Waiting {
+                    task: actor.creator(),
+                    since_unix_milliseconds: now,
+                    is_bounded: timeout.is_some(),
+                    _place: place,
+                };
+                state.watch_as(pid, id, Watcher::Wait { reply, waiting });
             }
             Ok(None)
         });
@@ -291,6 +306,21 @@ impl Processes {
                 }
             });
         }
+    }
+
+    /// The ends for which tasks wait, as resources of one unit, which the process has that is to end.
+    pub(crate) fn resources(&self) -> Vec<ResourceState> {
+        let state = self.state.lock();
+        let waited_for = |(pid, watchers): (&Pid, &Vec<(u64, Watcher)>)| {
+            let waiters: Vec<Waiter> = watchers.iter().filter_map(|(_, watcher)| waiter(watcher)).collect();
+            let resource_id = format!("process:{}", name(*pid));
+            let holders = vec![Holder { pid: name(*pid), units: 1 }];
+            let kind = "process".to_owned();
+            let end =
+                ResourceState { resource_id, kind, total_units: 1, available_units: 0, owned: true, holders, waiters };
+            (!end.waiters.is_empty()).then_some(end)
+        };
+        state.watchers.iter().filter_map(waited_for).collect()
     }
 
     /// Says that the processes of a peer have ended, and ends what it has put into the table itself.
@@ -341,6 +371,15 @@ impl State {
         }
         Some(watcher)
     }
+}
+
+fn waiter(watcher: &Watcher) -> Option<Waiter> {
+    let Watcher::Wait { waiting: Waiting { task: Some(task), since_unix_milliseconds, is_bounded, .. }, .. } = watcher
+    else {
+        return None;
+    };
+    let (pid, since_unix_milliseconds) = (task.to_string(), *since_unix_milliseconds);
+    Some(Waiter { pid, units: 1, since_unix_milliseconds, bounded: *is_bounded })
 }
 
 fn waited(pid: Pid, exit: ProcessExit) -> ProcessWaited<'static> {

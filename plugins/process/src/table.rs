@@ -19,9 +19,10 @@ use crate::config::ProcessConfig;
 use crate::error::ProcessError;
 use crate::news::News;
 use crate::state;
-use entry::TaskFacts;
-use groups::Groups;
+use entry::{TaskData, TaskFacts};
+use groups::{Groups, owner_of};
 use potluck_sdk::message::process::{ProcessExit, ProcessState, Signal};
+use potluck_sdk::shares::Shares;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
@@ -58,6 +59,10 @@ pub(crate) struct Table {
     zombies: BTreeSet<(u64, Pid)>,
     /// How many entries without a task have not ended, by `requested_by`.
     taskless: HashMap<Arc<str>, usize>,
+    /// Bytes of `task_data` of all entries.
+    task_data_bytes: usize,
+    /// What other nodes have of those.
+    task_data_shares: Shares<1>,
     groups: Groups,
     words: HashSet<Arc<str>>,
     /// Tasks that were not taken in because the table was full.
@@ -68,6 +73,8 @@ pub(crate) struct Table {
 impl Table {
     pub(crate) fn new(limits: ProcessConfig) -> Table {
         Table {
+            task_data_bytes: 0,
+            task_data_shares: Shares::new(limits.peer_share),
             limits,
             entries: BTreeMap::new(),
             next: 1,
@@ -110,7 +117,7 @@ impl Table {
     }
 
     /// Makes a process.
-    pub(crate) fn create(&mut self, new: NewEntry<'_>, now: u64) -> Result<Pid, ProcessError> {
+    pub(crate) fn create(&mut self, mut new: NewEntry<'_>, now: u64) -> Result<Pid, ProcessError> {
         if let Some(parent) = new.parent {
             match self.entries.get(&parent) {
                 None => return Err(ProcessError::NoParent(name(parent))),
@@ -133,6 +140,20 @@ impl Table {
         if !new.has_task && self.taskless.values().sum::<usize>() >= taskless_max {
             return Err(ProcessError::TasklessFull(taskless_max));
         }
+        let task_data = match new.task_data.take() {
+            Some(json) => {
+                let (bytes, max) = (json.get().len(), self.limits.task_data_bytes_max);
+                if self.task_data_bytes + bytes > max {
+                    return Err(ProcessError::TaskDataFull(max));
+                }
+                let place = self
+                    .task_data_shares
+                    .take(owner_of(new.requested_by), 0, max, bytes)
+                    .map_err(|full| ProcessError::TaskDataShareFull { peer: full.peer, share: full.share })?;
+                Some(TaskData { json, _place: place })
+            }
+            None => None,
+        };
         let pid = self.next;
         let group = match new.group {
             Some(group) => Some(self.groups.join(group, pid, new.requested_by, &self.limits)?),
@@ -141,7 +162,8 @@ impl Table {
         self.next = self.next.saturating_add(1);
         let requested_by = self.word(new.requested_by);
         let mut entry = Entry::new(&new, requested_by, now);
-        entry.task_data = new.task_data;
+        self.task_data_bytes += task_data.as_ref().map_or(0, |data| data.json.get().len());
+        entry.task_data = task_data;
         entry.group = group;
         self.insert(pid, entry, new.parent);
         Ok(pid)
@@ -192,6 +214,19 @@ impl Table {
         Ok(())
     }
 
+    /// Others keep something in the name of a process since a request that came then.
+    pub(crate) fn named(&mut self, pid: Pid, since_unix_milliseconds: u64, effects: &mut Effects) {
+        let Some(entry) = self.entries.get_mut(&pid) else { return };
+        match &entry.exit {
+            None => entry.is_named = true,
+            Some(exit) if exit.unix_milliseconds >= since_unix_milliseconds => {
+                effects.gone.push((pid, "it has ended"));
+            }
+            // It had ended before, so it is just a name.
+            Some(_) => {}
+        }
+    }
+
     /// A process has ended, in one way or another.
     pub(crate) fn end(&mut self, pid: Pid, exit: ProcessExit, effects: &mut Effects) {
         let Some(entry) = self.entries.get_mut(&pid).filter(|entry| entry.is_alive()) else { return };
@@ -206,15 +241,18 @@ impl Table {
         if entry.watchers > 0 {
             effects.watched.push((pid, exit.clone()));
         }
-        if entry.task.is_none() {
+        if entry.task.is_none() || entry.is_named {
             effects.gone.push((pid, if exit.exit_code >= 128 { "it was ended" } else { "it has ended" }));
-            if let Some(count) = self.taskless.get_mut(&entry.requested_by) {
-                *count -= 1;
-                if *count == 0 {
-                    self.taskless.remove(&entry.requested_by);
-                }
+        }
+        if entry.task.is_none()
+            && let Some(count) = self.taskless.get_mut(&entry.requested_by)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.taskless.remove(&entry.requested_by);
             }
         }
+        self.task_data_bytes -= entry.task_data.take().map_or(0, |data| data.json.get().len());
         entry.exit = Some(Box::new(exit));
         entry.reason = Box::default();
         self.news.ended += 1;
@@ -327,10 +365,11 @@ impl Table {
         Ok(self.groups.by_name.get(group).map_or(0, |group| group.members.len()))
     }
 
-    /// Forgets a process that was made a moment ago and could not begin.
-    pub(crate) fn take_back(&mut self, pid: Pid, now: u64) {
-        let exit = ProcessExit { exit_code: 1, unix_milliseconds: now, ..ProcessExit::default() };
-        self.end(pid, exit, &mut Effects::default());
+    /// Forgets a process that was made a moment ago and could not begin. Somebody may wait for its end by now.
+    pub(crate) fn take_back(&mut self, pid: Pid, error: &str, now: u64, effects: &mut Effects) {
+        let exit =
+            ProcessExit { exit_code: 1, error: error.to_owned(), unix_milliseconds: now, ..ProcessExit::default() };
+        self.end(pid, exit, effects);
         self.reap(pid, now);
     }
 

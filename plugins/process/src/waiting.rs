@@ -7,10 +7,21 @@ use potluck_sdk::{PendingReply, ProviderError};
 
 /// Who wants to know that a process has ended.
 pub(crate) enum Watcher {
-    /// WAIT_PROCESS, and what it counts for at the node that asks.
-    Wait { reply: PendingReply, _place: Option<Place<1>> },
+    /// WAIT_PROCESS.
+    Wait { reply: PendingReply, waiting: Waiting },
     /// One that has told several processes to end.
     Stop(std::sync::Arc<Stop>),
+}
+
+/// Who waits for an end.
+pub(crate) struct Waiting {
+    /// The task that does, by the name in which it has and waits for things on this node; nothing for others.
+    pub(crate) task: Option<Box<str>>,
+    pub(crate) since_unix_milliseconds: u64,
+    /// Whether it has a time-out.
+    pub(crate) is_bounded: bool,
+    /// What it counts for at the node that asks.
+    pub(crate) _place: Option<Place<1>>,
 }
 
 type Finish<E> = Box<dyn FnOnce(Result<usize, E>) + Send>;

@@ -85,6 +85,10 @@ fn check(resource: &str, rule: &QuotaRule) -> Result<(), ProviderError> {
     if !(1..=NAME_BYTES_MAX).contains(&resource.len()) || !resource.bytes().all(is_word) {
         return Err(refused(format!("key `limits`: {resource:?} is no resource, such as {CPU_TASKS}")));
     }
+    if let Some(meant) = misspelt(resource) {
+        let key = format!("key `limits.{resource}`");
+        return Err(refused(format!("{key}: nothing has that name; did you mean `{meant}`?")));
+    }
     let key = format!("key `limits.{resource}.window_seconds`");
     match rule.window_seconds {
         Some(_) if matches!(resource, MEMORY_KEYS | STORAGE_BYTES) => {
@@ -95,6 +99,42 @@ fn check(resource: &str, rule: &QuotaRule) -> Result<(), ProviderError> {
         }
         _ => Ok(()),
     }
+}
+
+/// The resources that are handed out by the providers of this program.
+const OWN: [&str; 3] = [CPU_TASKS, MEMORY_KEYS, STORAGE_BYTES];
+/// So few letters make it a slip, and not a name of somebody else's.
+const SLIP_LETTERS: usize = 2;
+
+/// What a name was meant to be that limits nothing; nothing for one that stands for itself.
+fn misspelt(resource: &str) -> Option<&'static str> {
+    OWN.into_iter().find(|own| (1..=SLIP_LETTERS).contains(&distance(own, resource)))
+}
+
+/// How many letters have to be put in, left out or changed to make one name of the other.
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (line, letter) in one.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], line + 1);
+        for (place, with) in other.bytes().enumerate() {
+            let changed = diagonal + usize::from(letter != with);
+            diagonal = row[place + 1];
+            row[place + 1] = changed.min(diagonal + 1).min(row[place] + 1);
+        }
+    }
+    row[other.len()]
+}
+
+/// A line for each limit that only holds when a provider from elsewhere asks about it: what does, is not known here.
+pub(crate) fn doubts(rules: &QuotaRuleList) -> Vec<String> {
+    let others = rules.rules.keys().filter(|resource| !OWN.contains(&resource.as_str()));
+    let line = |resource: &String| {
+        format!(
+            "the limits of `{resource}` hold only if a plugin asks about them; those that come with potluck ask about {}",
+            OWN.join(", ")
+        )
+    };
+    others.map(line).collect()
 }
 
 fn refused(text: String) -> ProviderError {
@@ -119,5 +159,27 @@ impl Preset {
             tasks.window_seconds = Some(CPU_WINDOW_SECONDS);
         }
         rules
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_is_told_from_a_name() {
+        for (resource, meant) in [
+            ("cpu_taks", Some(CPU_TASKS)),
+            ("cpu_task", Some(CPU_TASKS)),
+            ("cputasks", Some(CPU_TASKS)),
+            ("memory_key", Some(MEMORY_KEYS)),
+            ("storage_byte", Some(STORAGE_BYTES)),
+            ("cpu_tasks", None),
+            ("gpu_minutes", None),
+            ("renders", None),
+        ] {
+            assert_eq!(misspelt(resource), meant, "{resource}");
+        }
+        assert_eq!((distance("", "abc"), distance("abc", ""), distance("kitten", "sitting")), (3, 3, 3));
     }
 }

@@ -3,9 +3,11 @@
 use crate::Quota;
 use crate::error::Refusal;
 use crate::ledger::Demand;
+use crate::stock;
 use potluck_sdk::message::quota::{QuotaCheck, QuotaReport, QuotaTake, QuotaTaken, works_for};
 use potluck_sdk::message::{STATUS_OK, to_json};
 use potluck_sdk::{Caller, ProviderError, Reply, Request};
+use std::sync::Arc;
 
 /// Largest amount: JSON's whole numbers end here, and sums of a few stay within those of the file.
 const AMOUNT_MAX: u64 = 1 << 53;
@@ -17,7 +19,7 @@ pub(crate) fn answer(quota: &Quota, request: Request<'_>, reply: Reply<'_>) {
             let rules = quota.ledger.lock().rules();
             reply.send(&rules);
         }
-        "QUOTA_CHECK" => reply.result(check(quota, request)),
+        "QUOTA_CHECK" => check(quota, request, reply),
         other => {
             let text = format!("quota does not answer {other}");
             reply.error(&ProviderError::new(ProviderError::NO_PROVIDER, text));
@@ -73,13 +75,22 @@ fn take(quota: &Quota, request: Request<'_>, reply: Reply<'_>) {
     }
 }
 
-fn check(quota: &Quota, request: Request<'_>) -> Result<QuotaReport, ProviderError> {
-    let _: QuotaCheck = request.parse()?;
+fn check(quota: &Quota, request: Request<'_>, reply: Reply<'_>) {
+    if let Err(error) = request.parse::<QuotaCheck>() {
+        return reply.error(&error);
+    }
     let only = match request.caller {
-        Caller::Member(_) | Caller::Task(_) => Some(works_for(&request.caller, &quota.own_id)),
+        Caller::Member(_) | Caller::Task(_) => Some(works_for(&request.caller, &quota.own_id).to_owned()),
         Caller::Local | Caller::Web(_) | Caller::Plugin(_) => None,
     };
-    let now = (quota.clock)();
-    let mut ledger = quota.ledger.lock();
-    Ok(QuotaReport { status: STATUS_OK.to_owned(), quota: ledger.status(now), callers: ledger.report(only, now) })
+    let (reply, ledger, clock) = (reply.later(), Arc::clone(&quota.ledger), Arc::clone(&quota.clock));
+    stock::count(quota.host, &quota.ledger, move || {
+        let now = clock();
+        let report = {
+            let mut ledger = ledger.lock();
+            let (quota, callers) = (ledger.status(now), ledger.report(only.as_deref(), now));
+            QuotaReport { status: STATUS_OK.to_owned(), quota, callers }
+        };
+        reply.send(&report);
+    });
 }

@@ -3,7 +3,7 @@
 use crate::error::Refusal;
 use crate::window::{Window, grain_milliseconds, stamp};
 use potluck_sdk::message::quota::{
-    CPU_TASKS, CallerUsage, GaugeStatus, MEMORY_KEYS, QuotaRule, QuotaRuleList, QuotaStatus, STORAGE_BYTES,
+    CPU_TASKS, CallerUsage, GaugeStatus, Held, MEMORY_KEYS, QuotaRule, QuotaRuleList, QuotaStatus, STORAGE_BYTES,
     StorageStatus, WindowStatus,
 };
 use std::collections::{BTreeMap, HashMap};
@@ -79,6 +79,20 @@ impl Ledger {
             .iter()
             .filter_map(|(resource, account)| Some((resource.clone(), account.window_milliseconds?)));
         windows.collect()
+    }
+
+    /// The resources that their providers count.
+    pub(crate) fn stocks(&self) -> Vec<String> {
+        let stocks = self.accounts.iter().filter(|(_, account)| account.window_milliseconds.is_none());
+        stocks.map(|(resource, _)| resource.clone()).collect()
+    }
+
+    /// Takes in what a provider says that there is.
+    pub(crate) fn held(&mut self, resource: &str, held: Held) {
+        if let Some(account) = self.accounts.get_mut(resource) {
+            account.told_total = Some(held.used_total);
+            account.told = held.callers.into_iter().filter(|(_, used)| *used > 0).take(CALLERS_MAX).collect();
+        }
     }
 
     /// Takes in what was used before the provider started, in the order of time.

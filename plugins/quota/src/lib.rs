@@ -2,8 +2,8 @@
 //!
 //! There are two kinds of resources. What is used up (tasks) is counted here, over a sliding time, and a use is on disk
 //! before it is granted: neither a restart nor a kill gives it back. What there is (entries of the memory, bytes of files)
-//! is counted by the provider that has it, which says how much that is when it asks for more. Who has no limit is not
-//! counted; the other providers know the rules and do not even ask.
+//! is counted by the provider that has it, which says how much that is when it asks for more, and when it is asked. Of what
+//! is used up, who has no limit is not counted; the other providers know the rules and do not even ask.
 //!
 //! | message | does |
 //! |---|---|
@@ -12,6 +12,7 @@
 //! | `QUOTA_CHECK` | shows limits and what was used of them |
 //!
 //! The rooms, in reading order: `config` (limits and presets), `window` (a sliding time), `ledger` (who has used what),
+//! `stock` (what others count),
 //! `store` (the file), `commits` (several uses, one write), `handler`, `error`.
 
 mod commits;
@@ -19,6 +20,7 @@ mod config;
 mod error;
 mod handler;
 mod ledger;
+mod stock;
 mod store;
 mod window;
 
@@ -27,7 +29,8 @@ use ledger::Ledger;
 use parking_lot::Mutex;
 use potluck_sdk::message::quota::RULES_TOPIC;
 use potluck_sdk::{
-    Config, Health, Host, LeastCaller, MessageInfo, Provider, ProviderError, ProviderInfo, Reply, Request, Status,
+    Config, Health, Host, LeastCaller, Level, MessageInfo, Provider, ProviderError, ProviderInfo, Reply, Request,
+    Status,
 };
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -37,9 +40,10 @@ use store::{SqliteStore, Store, StoreError};
 pub struct Quota {
     own_id: String,
     /// Milliseconds since 1970, never going back.
-    clock: Box<dyn Fn() -> u64 + Send + Sync>,
+    clock: Arc<dyn Fn() -> u64 + Send + Sync>,
+    host: Host,
     /// No other lock is taken while it is held.
-    ledger: Mutex<Ledger>,
+    ledger: Arc<Mutex<Ledger>>,
     commits: Arc<Commits>,
 }
 
@@ -54,7 +58,11 @@ impl Quota {
         begin_milliseconds: u64,
         now: impl Fn() -> Instant + Send + Sync + 'static,
     ) -> Result<Quota, ProviderError> {
-        let mut ledger = Ledger::new(&config::read(config)?);
+        let rules = config::read(config)?;
+        for doubt in config::doubts(&rules) {
+            host.log(Level::Warn, &doubt);
+        }
+        let mut ledger = Ledger::new(&rules);
         let node = host.node();
         let begin = now();
         let clock = move || {
@@ -68,7 +76,8 @@ impl Quota {
         ledger.remember(&store.load().map_err(unusable)?, clock());
         host.publish(RULES_TOPIC, &ledger.rules());
         let commits = Arc::new(Commits::new(host, Box::new(store), ledger.windows()));
-        Ok(Quota { own_id: node.peer_id.to_string(), clock: Box::new(clock), ledger: Mutex::new(ledger), commits })
+        let own_id = node.peer_id.to_string();
+        Ok(Quota { own_id, clock: Arc::new(clock), host, ledger: Arc::new(Mutex::new(ledger)), commits })
     }
 }
 
@@ -94,6 +103,8 @@ impl Provider for Quota {
     }
 
     fn status(&self) -> Status {
+        // Who answers later is in the next one.
+        stock::count(self.host, &self.ledger, || {});
         let now = (self.clock)();
         let quota = self.ledger.lock().status(now);
         Status::default().with("quota", quota)

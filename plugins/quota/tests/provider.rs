@@ -151,6 +151,48 @@ fn what_there_is_is_counted_by_who_has_it() {
 }
 
 #[test]
+fn a_check_asks_those_who_have_it_how_much_there_is() {
+    let node = node(json!({"preset": "classroom", "limits": {"storage_bytes": {"member": 500}}}));
+    let status = || node.status()["quota"]["memory_keys"]["used"].clone();
+    let check = || node.call(json!({"type": "QUOTA_CHECK"})).unwrap();
+    assert_eq!(check()["quota"]["memory_keys"]["used"], Value::Null, "nobody has it");
+    stock(&node, "memory_keys", Caller::Member(PEER), 2, 998).unwrap();
+    assert_eq!((status(), check()["quota"]["memory_keys"]["used"].clone()), (json!(999), json!(999)));
+    let held = json!({"type": "HELD", "used_total": 7, "callers": {"": 4, PEER: 3, OTHER: 0}});
+    node.answer("HELD_MEMORY_KEYS", move |_| held.clone());
+    let held = json!({"type": "HELD", "used_total": 1 << 20, "callers": {OTHER: 1 << 20}});
+    node.answer("HELD_STORAGE_BYTES", move |_| held.clone());
+    assert_eq!(status(), 7);
+    let report = check();
+    assert_eq!(report["quota"]["memory_keys"], json!({"used": 7, "limit": 1000}));
+    assert_eq!(
+        (&report["quota"]["storage"]["used_mb"], &report["quota"]["storage"]["limit_mb"]),
+        (&json!(1.0), &json!(100.0))
+    );
+    let line = |caller: &str, resource: &str, used: u64, limit: Value| json!({"caller": caller, "resource": resource, "used": used, "limit": limit});
+    let lines = [
+        line("local", "memory_keys", 4, Value::Null),
+        line(PEER, "memory_keys", 3, Value::Null),
+        line(OTHER, "storage_bytes", 1 << 20, json!(500)),
+    ];
+    assert_eq!(report["callers"], json!(lines));
+    let own = node.message(json!({"type": "QUOTA_CHECK"})).caller(Caller::Member(OTHER)).call().unwrap();
+    assert_eq!(own["callers"], json!([lines[2]]));
+    // All is deleted, and nobody has asked for more.
+    node.answer("HELD_MEMORY_KEYS", |_| json!({"type": "HELD", "used_total": 0}));
+    let report = check();
+    assert_eq!((&report["quota"]["memory_keys"]["used"], &report["callers"]), (&json!(0), &json!([lines[2]])));
+}
+
+#[test]
+fn a_limit_of_something_unknown_is_told_and_one_that_is_misspelt_is_refused() {
+    let node = node(json!({"limits": {"cpu_tasks": {"member": 1}, "renders": {"total": 7}}}));
+    let warnings: Vec<String> = node.logs().into_iter().map(|(_, text)| text).collect();
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].contains("`renders`") && warnings[0].contains("cpu_tasks, memory_keys, storage_bytes"));
+}
+
+#[test]
 fn the_rules_tell_who_has_no_limit() {
     let node = node(json!({"limits": {"memory_keys": {"member": "unlimited"}, "renders": {"total": 7}}}));
     let event = node.events().into_iter().find(|event| event.topic == "quota.rules").unwrap();
@@ -213,6 +255,10 @@ fn a_configuration_that_means_nothing_is_refused_by_name() {
         (json!({"limits": {"cpu_tasks": {"window_seconds": 0}}}), "limits.cpu_tasks.window_seconds"),
         (json!({"limits": {"memory_keys": {"window_seconds": 5}}}), "limits.memory_keys.window_seconds"),
         (json!({"limits": {"Cpu": {"member": 1}}}), "is no resource"),
+        (
+            json!({"limits": {"cpu_taks": {"member": 1}}}),
+            "`limits.cpu_taks`: nothing has that name; did you mean `cpu_tasks`?",
+        ),
     ] {
         let error = refused(config);
         assert_eq!(error.code, ProviderError::INVALID_CONFIG);

@@ -17,7 +17,8 @@ pub struct CacheGet<'a> {
     #[serde(borrow)]
     pub key: Cow<'a, str>,
     /// Single flight: when nothing is there, the first who asks gets a lease and is to compute the value; whoever asks
-    /// meanwhile is answered when it is there, or gets the lease when the first gives it up.
+    /// meanwhile is answered when it is there, or gets the lease when the first gives it up, or is told that there will
+    /// be no value.
     #[serde(default)]
     pub wait: bool,
     /// With `wait`: how long, in seconds; then the answer is that nothing was found, without a lease. Until there is a
@@ -79,6 +80,10 @@ pub struct CacheAbandon<'a> {
     pub key: Cow<'a, str>,
     /// The lease that CACHE_GET gave.
     pub lease: u64,
+    /// Whether there will be no value, whoever computes it: then nobody waits for the next one's, and all who do are told
+    /// at once that nothing was found, without a lease. Else the next who waits gets the lease.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub for_good: bool,
 }
 
 /// Reply to CACHE_ABANDON.
@@ -153,6 +158,10 @@ pub struct CacheUsage {
     pub leases: usize,
     /// As in [`CacheRulesReply`].
     pub assume_pure: bool,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// CACHE_CLEAR: forgets all values.

@@ -158,7 +158,8 @@ pub struct CpuResult<'a> {
     pub runtime: Cow<'a, str>,
     /// Seconds that the last attempt ran.
     pub execution_time: f64,
-    /// Seconds that the task waited: turnaround less execution.
+    /// Seconds that the task waited for a slot: turnaround less execution, and less what it waited for something else or was
+    /// paused.
     pub waiting_time: f64,
     /// Seconds from the task's arrival to its result.
     pub turnaround_time: f64,

@@ -40,7 +40,7 @@ pub struct VictimChosen {
     pub reason: String,
 }
 
-/// REGISTER_RESOURCE: a resource of which processes can have units.
+/// REGISTER_RESOURCE: a resource of which processes can have units; of a known one, how many there are from now on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename = "REGISTER_RESOURCE")]
 pub struct RegisterResource {
@@ -354,7 +354,7 @@ pub struct EndedVictim {
     pub pid: String,
     /// Why this one.
     pub why: String,
-    /// How: `terminated` (as TERMINATE_PROCESS does), `waits_cancelled` (a process of another node) or `released` (a name
-    /// that is no process of this node).
+    /// How: `terminated` (as TERMINATE_PROCESS does), `waits_cancelled` (a process of another node) or `released` (what
+    /// was kept in the name was released: it is no process of this node, or one that has ended before or did not say that it has).
     pub how: String,
 }

@@ -5,7 +5,8 @@
 //! running task needs to give none, and what it gives is ignored.
 
 use super::RawValue;
-use serde::{Deserialize, Serialize};
+use serde::de::IntoDeserializer;
+use serde::{Deserialize, Deserializer, Serialize};
 use std::borrow::Cow;
 
 /// As receiver of a message: every receiver that the queue knows when it is sent, each once.
@@ -143,12 +144,12 @@ pub struct SendMessage<'a> {
     /// The process that sends.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub sender: Option<Cow<'a, str>>,
-    /// The process that is to get it; `*` (also when missing) for every receiver that the queue knows, and for the first
-    /// that asks when it knows none; `?` for whoever asks first. A name is that of a process of the queue's node, `P7@<peer
-    /// id>` one of another, and `P7@` one of the sender's own node.
+    /// The process that is to get it; `*` (also when missing or empty) for every receiver that the queue knows, and for the
+    /// first that asks when it knows none; `?` for whoever asks first. A name is that of a process of the queue's node,
+    /// `P7@<peer id>` one of another, and `P7@` one of the sender's own node.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub receiver: Option<Cow<'a, str>>,
-    /// What kind of message it is, for the receiver; `DATA` when missing.
+    /// What kind of message it is, for the receiver; `DATA` when missing or empty.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub message_type: Option<Cow<'a, str>>,
     /// Any value; null when missing.
@@ -278,6 +279,14 @@ pub enum SemaphoreKind {
     Binary,
 }
 
+/// An empty text is none.
+fn kind_if_given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SemaphoreKind>, D::Error> {
+    match Option::<Cow<'de, str>>::deserialize(deserializer)? {
+        Some(word) if !word.is_empty() => SemaphoreKind::deserialize(word.into_deserializer()).map(Some),
+        _ => Ok(None),
+    }
+}
+
 /// CREATE_SEMAPHORE.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(tag = "type", rename = "CREATE_SEMAPHORE")]
@@ -288,8 +297,8 @@ pub struct CreateSemaphore<'a> {
     /// Permits at the beginning; 1 when missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initial_value: Option<u64>,
-    /// `counting` when missing, or `binary`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// `counting` when missing or empty, or `binary`.
+    #[serde(default, deserialize_with = "kind_if_given", skip_serializing_if = "Option::is_none")]
     pub kind: Option<SemaphoreKind>,
     /// A semaphore of that name that exists already is no error; it stays as it is.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

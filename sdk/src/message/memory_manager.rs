@@ -20,7 +20,8 @@ pub struct AllocateMemory {
     /// Bytes, above 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<i64>,
-    /// Seconds to wait for room; without it and `wait` the answer comes at once.
+    /// Seconds to wait for room; without it and `wait` the answer comes at once, and whoever waits is overtaken. Those who
+    /// wait are served first come first served, and this node's processes before those of other nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<f64>,
     /// Wait as long as it takes.

@@ -1,7 +1,9 @@
 //! Messages of the provider `process`: the table of processes, and what cpu tells it.
 
+mod naming;
 mod reports;
 
+pub use naming::{NAMED_TOPIC, Naming, ProcessNamed};
 pub use reports::{Change, ChangeKind, PidsReserved, ProcessChanges, ReportEnded, ReservePids};
 
 use super::RawValue;

@@ -56,6 +56,23 @@ pub struct QuotaTaken<'a> {
     pub remaining: Option<u64>,
 }
 
+/// HELD_MEMORY_KEYS, HELD_STORAGE_BYTES and the like, from quota to whoever counts that resource: how much is there now?
+/// Asked when somebody wants to see it. A provider of another resource may answer one too; see [`held_message`].
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "HELD")]
+pub struct Held {
+    /// What all callers have.
+    pub used_total: u64,
+    /// What each has, by the id of its node; empty for this one's. Those that have nothing are left out.
+    #[serde(default)]
+    pub callers: BTreeMap<String, u64>,
+}
+
+/// The type of the message that asks how much of a resource there is; it is answered with [`Held`].
+pub fn held_message(resource: &str) -> String {
+    format!("HELD_{}", resource.to_ascii_uppercase())
+}
+
 /// QUOTA_RULES, from another provider: who has a limit at all, so that nobody asks in vain.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(tag = "type", rename = "QUOTA_RULES")]
@@ -160,7 +177,7 @@ pub struct WindowStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GaugeStatus {
-    /// How much there was when somebody last asked for more; null when nobody has.
+    /// How much there is; null when nobody counts it.
     pub used: Option<u64>,
     /// The limit for all callers together, else that of a member; null when there is none.
     pub limit: Option<u64>,
@@ -170,7 +187,7 @@ pub struct GaugeStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StorageStatus {
-    /// How much there was when somebody last asked for more, in MB of 1,048,576 bytes; null when nobody has.
+    /// How much there is, in MB of 1,048,576 bytes; null when nobody counts it.
     pub used_mb: Option<f64>,
     /// The limit for all callers together, else that of a member; null when there is none.
     pub limit_mb: Option<f64>,

@@ -1,7 +1,7 @@
 //! A task that holds a semaphore, memory and units, and whose worker process is killed: all is given back, and who waits for
 //! it goes on.
 
-use super::{begin, begin_task, complete, end_all, json, living, out, wait_for_state, wait_for_waiters};
+use super::{begin, begin_task, complete, json, living, out, wait_for_state, wait_for_waiters};
 use potluck_tests::{Output, TestNode, children, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -130,7 +130,7 @@ def main(me):
         for line in ["del-mem --key order", "del-mem --key holder", "sem delete door"] {
             out(&node, line);
         }
-        end_all(&[&node], &[]);
+        node.wait_for_tasks(0, 0);
         wait_for("no process to be left", || living(&node).is_empty());
     }
 }

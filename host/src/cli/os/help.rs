@@ -36,8 +36,9 @@ Examples:
   potluck wait P7
   potluck wait P7 --timeout 10
 
-Its entry is removed from the table by this. The exit code is 0 for a process that has done well, 1 for one that has
-failed, and 128 and more for one that was ended by a signal, as shells count.";
+The process stays listed among those that have ended: `potluck ps --all`. The exit code is 0 for a process that has done
+well, 1 for one that has failed, and 128 and more for one that was ended by a signal, as shells count. When the time-out
+is over first, the process goes on: the exit code is 1, and an error says so.";
 
 pub(super) const GROUP: &str = "\
 Examples:
@@ -56,8 +57,9 @@ Examples:
   potluck resources release P1 CPU=2
 
 A request is granted only when all processes could still get what they said that they will need, one after the other:
-Banker's algorithm. The refusal says why. `preset = \"classroom\"` in [plugins.deadlock] of plugins.toml gives CPU 4,
-MEMORY 1000 and DISK 10; else there are the node's own.";
+Banker's algorithm. The refusal says why. A resource that is registered again has as many units as it is told then, as
+long as that leaves all of them sure to end; what is new goes to those who wait. `preset = \"classroom\"` in
+[plugins.deadlock] of plugins.toml gives CPU 4, MEMORY 1000 and DISK 10; else there are the node's own.";
 
 pub(super) const DEADLOCK: &str = "\
 Examples:
@@ -66,8 +68,8 @@ Examples:
   potluck deadlock resolve P7 --once
 
 Semaphores, blocks of memory and the resources of `potluck resources` are looked at together. A process that waits with a
-time-out is not stuck, and neither is one that waits for a semaphore that anybody may signal. The exit code is 1 when
-there is a deadlock.";
+time-out is not stuck, and neither is one that waits for a semaphore that anybody may signal; that it was left out is said.
+What a process of another node waits for there is not known here. The exit code is 1 when there is a deadlock.";
 
 pub(super) const ALLOC: &str = "\
 Examples:
@@ -76,7 +78,9 @@ Examples:
   potluck free client-1 4096
   potluck free client-1
 
-Blocks belong to a process and are given back when it ends. A name that is no process keeps them until `potluck free`.";
+Blocks belong to a process and are given back when it ends. A name that is no process keeps them until `potluck free`.
+Those who --wait are served in the order in which they came, this node's processes before those of other nodes. Who does not
+wait takes what is free at once.";
 
 pub(super) const ALLOCATOR: &str = "\
 Examples:

@@ -98,7 +98,7 @@ fn ended(victim: &EndedVictim) -> String {
         "waits_cancelled" => {
             "it runs on another node, so only its waits were ended and what it had here released".to_owned()
         }
-        "released" => "no process of the node: its waits were ended and what it had was released".to_owned(),
+        "released" => "its waits were ended and what it had was released".to_owned(),
         other => other.to_owned(),
     };
     format!("{} ended, because {} ({how})", victim.pid, victim.why)
@@ -118,7 +118,7 @@ mod tests {
         let text = outcome(&resolved("terminated", false)).join("\n");
         assert_eq!(text, "P7 ended, because it has the least (terminated)\nNo deadlock is left");
         assert!(outcome(&resolved("waits_cancelled", false))[0].contains("another node"));
-        assert!(outcome(&resolved("released", false))[0].contains("no process of the node"));
+        assert!(outcome(&resolved("released", false))[0].contains("what it had was released"));
         assert_eq!(outcome(&DeadlockResolved::default()), ["No deadlock, so nothing was ended"]);
     }
 

@@ -33,6 +33,9 @@ pub(super) async fn run(node: &Node, args: HistoryArgs) -> anyhow::Result<ExitCo
         })?;
         return Ok(ExitCode::SUCCESS);
     }
+    if args.limit == Some(0) {
+        return Err(UsageError("--limit 0: it must be 1 or more".to_owned()).into());
+    }
     if let Some(task_id) = &args.task_id {
         return one(node, task_id).await;
     }
@@ -149,25 +152,33 @@ fn request(args: &HistoryArgs) -> Result<TaskHistory<'_>, UsageError> {
         status: text(&args.status),
         peer: text(&args.peer),
         requested_by: text(&args.by),
-        since: args.since.as_deref().map(point),
-        until: args.until.as_deref().map(point),
+        since: args.since.as_deref().map(|text| point("--since", text)).transpose()?,
+        until: args.until.as_deref().map(|text| point("--until", text)).transpose()?,
         text: text(&args.text),
         before: None,
     })
 }
 
 /// What a person writes for a time: seconds since 1970, a duration before now, or ISO 8601, which the node reads.
-fn point(text: &str) -> PointInTime {
+fn point(option: &str, text: &str) -> Result<PointInTime, UsageError> {
     if let Ok(seconds) = text.parse::<f64>() {
-        return PointInTime::UnixSeconds(seconds);
+        // Rust reads `nan` and `inf` as numbers, and JSON has none: the node would see no limit at all.
+        return if seconds.is_finite() {
+            Ok(PointInTime::UnixSeconds(seconds))
+        } else {
+            Err(UsageError(format!(
+                "{option}: {text:?} is no time; write seconds since 1970, a time ago such as 2h, or ISO 8601 such as \
+                 2026-01-31T12:00:00"
+            )))
+        };
     }
-    match duration_seconds(text) {
+    Ok(match duration_seconds(text) {
         Ok(seconds) => {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             PointInTime::UnixSeconds(now.as_secs_f64() - seconds as f64)
         }
         Err(_) => PointInTime::Text(text.to_owned()),
-    }
+    })
 }
 
 #[cfg(test)]
@@ -191,9 +202,18 @@ mod tests {
 
     #[test]
     fn times_are_written_in_three_ways() {
+        let point = |text| point("--since", text).unwrap();
         assert_eq!(point("1767323045.5"), PointInTime::UnixSeconds(1_767_323_045.5));
         assert_eq!(point("2026-01-31"), PointInTime::Text("2026-01-31".to_owned()));
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
         assert!(matches!(point("2h"), PointInTime::UnixSeconds(seconds) if (now - seconds - 7200.0).abs() < 60.0));
+    }
+
+    #[test]
+    fn what_is_no_time_is_refused_with_what_is_expected() {
+        for text in ["nan", "-NaN", "inf", "-infinity", "1e999"] {
+            let error = point("--since", text).unwrap_err().to_string();
+            assert!(error.starts_with("--since: ") && error.contains("such as 2h"), "{error}");
+        }
     }
 }

@@ -70,9 +70,9 @@ fn a_lease_that_is_given_up_or_runs_out_goes_to_the_next() {
     for name in ["b", "c", "d"] {
         assert!(ask(&mut store, start, "k", name).is_err());
     }
-    let (who, answer) = store.abandon(start, "k", first).unwrap();
+    let (who, answer) = store.abandon(start, "k", first, false).pop().unwrap();
     assert_eq!(who, "b");
-    assert!(store.abandon(start, "k", first).is_none(), "a lease ends once");
+    assert!(store.abandon(start, "k", first, false).is_empty(), "a lease ends once");
     let second = lease_of(&answer);
     assert!(store.expire(start + 9 * SECOND).is_empty());
     let answers = store.expire(start + 10 * SECOND);
@@ -87,6 +87,23 @@ fn a_lease_that_is_given_up_or_runs_out_goes_to_the_next() {
 }
 
 #[test]
+fn a_lease_that_is_given_up_for_good_lets_all_go_at_once() {
+    let (mut store, now) = (Store::new(limits()), Instant::now());
+    let lease = lease_of(&ask(&mut store, now, "k", "a").unwrap());
+    for name in ["b", "c", "d"] {
+        assert!(ask(&mut store, now, "k", name).is_err());
+    }
+    let answers = store.abandon(now, "k", lease, true);
+    let answers: Vec<_> = answers.iter().map(|(who, answer)| (*who, text(answer))).collect();
+    assert_eq!(answers, ["b", "c", "d"].map(|who| (who, "missed".to_owned())));
+    assert!(store.abandon(now, "k", lease, true).is_empty(), "a lease ends once");
+    let usage = store.usage(now);
+    assert_eq!((usage.misses, usage.waiting, usage.leases), (4, 0, 0));
+    assert_eq!(store.next_due(), None);
+    assert_eq!(text(&ask(&mut store, now, "k", "e").unwrap()), "lease", "a later run may still be tried");
+}
+
+#[test]
 fn those_who_have_gone_get_no_lease() {
     let (mut store, now) = (Store::new(limits()), Instant::now());
     let lease = lease_of(&ask(&mut store, now, "k", "a").unwrap());
@@ -94,7 +111,7 @@ fn those_who_have_gone_get_no_lease() {
     assert!(ask(&mut store, now, "k", "c").is_err());
     assert_eq!(store.call_off(gone), Some("b"));
     assert_eq!(store.call_off(gone), None);
-    assert_eq!(store.abandon(now, "k", lease).unwrap().0, "c");
+    assert_eq!(store.abandon(now, "k", lease, false)[0].0, "c");
 }
 
 #[test]
@@ -169,7 +186,7 @@ fn a_run_from_before_a_clear_is_not_kept() {
 enum Step {
     Get(u8, bool),
     Put(u8, usize, bool),
-    Abandon(u8),
+    Abandon(u8, bool),
     CallOff(usize),
     Wait(u64),
     Clear,
@@ -179,7 +196,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         (0..6u8, any::<bool>()).prop_map(|(key, wait)| Step::Get(key, wait)),
         (0..6u8, 1..30usize, any::<bool>()).prop_map(|(key, bytes, leased)| Step::Put(key, bytes, leased)),
-        (0..6u8).prop_map(Step::Abandon),
+        (0..6u8, any::<bool>()).prop_map(|(key, for_good)| Step::Abandon(key, for_good)),
         (0..8usize).prop_map(Step::CallOff),
         (0..60u64).prop_map(Step::Wait),
         Just(Step::Clear),
@@ -229,8 +246,10 @@ proptest! {
                     }
                     answers = given;
                 }
-                Step::Abandon(key) => {
-                    answers.extend(leases.remove(&key).and_then(|lease| store.abandon(now, &key.to_string(), lease)));
+                Step::Abandon(key, for_good) => {
+                    if let Some(lease) = leases.remove(&key) {
+                        answers = store.abandon(now, &key.to_string(), lease, for_good);
+                    }
                 }
                 Step::CallOff(index) => {
                     if let Some(number) = waiting.iter().copied().nth(index) {

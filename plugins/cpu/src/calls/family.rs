@@ -1,5 +1,6 @@
 //! The tasks that a running task has begun, and their results until it asks for them.
 
+use super::joins::Join;
 use crate::job::JobId;
 use crate::jobs::Jobs;
 use crate::pool::AttemptId;
@@ -20,7 +21,9 @@ const NAME_CHARACTERS_MAX: usize = 64;
 pub(crate) struct Family {
     jobs: Arc<Jobs>,
     attempt: AttemptId,
-    /// No other lock is taken while it is held.
+    /// The name in which the parent has and waits for something on this node.
+    parent: Arc<str>,
+    /// Only the leaf lock of the joins is taken while it is held.
     state: Mutex<State>,
 }
 
@@ -37,6 +40,8 @@ struct State {
 
 struct Child {
     id: JobId,
+    /// The name in which it has and waits for something on this node.
+    name_here: Arc<str>,
     name: Box<str>,
     pid: Arc<str>,
     progress: Progress,
@@ -49,12 +54,17 @@ enum Progress {
 }
 
 impl Family {
-    pub(super) fn new(jobs: Arc<Jobs>, attempt: AttemptId) -> Family {
-        Family { jobs, attempt, state: Mutex::default() }
+    pub(super) fn new(jobs: Arc<Jobs>, attempt: AttemptId, parent: Arc<str>) -> Family {
+        Family { jobs, attempt, parent, state: Mutex::default() }
     }
 
     /// Takes in a child: its number, and its name.
-    pub(super) fn adopt(&self, id: JobId, pid: Arc<str>) -> Result<(u64, Box<str>), ProviderError> {
+    pub(super) fn adopt(
+        &self,
+        id: JobId,
+        name_here: Arc<str>,
+        pid: Arc<str>,
+    ) -> Result<(u64, Box<str>), ProviderError> {
         let mut state = self.state.lock();
         if state.is_closed {
             return Err(ProviderError::new("process_ended", "the task has ended"));
@@ -68,7 +78,8 @@ impl Family {
         let number = state.next_number;
         let name: Box<str> = if pid.is_empty() { format!("#{number}").into() } else { (&*pid).into() };
         state.numbers.insert(name.clone(), number);
-        state.children.insert(number, Child { id, name: name.clone(), pid, progress: Progress::Running(None) });
+        let child = Child { id, name_here, name: name.clone(), pid, progress: Progress::Running(None) };
+        state.children.insert(number, child);
         Ok((number, name))
     }
 
@@ -81,6 +92,7 @@ impl Family {
             if let Progress::Running(Some(call)) = child.progress {
                 let pid = Arc::clone(&child.pid);
                 state.forget(number);
+                self.jobs.joins.ends(self.attempt, call);
                 (call, pid)
             } else {
                 let json = if kept + json.len() > RESULTS_BYTES_MAX { too_large() } else { json };
@@ -127,6 +139,9 @@ impl Family {
                 Progress::Running(_) if timeout == Some(Duration::ZERO) => return Err(not_yet(name)),
                 Progress::Running(joiner) => {
                     *joiner = Some(call);
+                    let (parent, child) = (Arc::clone(&self.parent), Arc::clone(&child.name_here));
+                    let join = Join { parent, child, is_bounded: timeout.is_some() };
+                    self.jobs.joins.begins(self.attempt, call, join);
                     (number, None)
                 }
             }
@@ -159,6 +174,7 @@ impl Family {
             let mut state = self.state.lock();
             let Some(child) = state.children.get_mut(&number).filter(|child| child.is_joined_by(call)) else { return };
             child.progress = Progress::Running(None);
+            self.jobs.joins.ends(self.attempt, call);
             child.name.clone()
         };
         self.jobs.pool.answer(self.attempt, call, &super::error_text(&not_yet(&name)));
@@ -173,6 +189,12 @@ impl Family {
             state.numbers.clear();
             state.result_bytes = 0;
             let children = std::mem::take(&mut state.children).into_values();
+            let joiner = |child: &Child| if let Progress::Running(joiner) = child.progress { joiner } else { None };
+            let children = children.inspect(|child| {
+                if let Some(call) = joiner(child) {
+                    self.jobs.joins.ends(self.attempt, call);
+                }
+            });
             children.filter(|child| matches!(child.progress, Progress::Running(_))).map(|child| child.id).collect()
         };
         if !by_itself {

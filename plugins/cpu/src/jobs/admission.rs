@@ -49,6 +49,14 @@ impl Jobs {
 
     /// Counts a task for its submitter, if that has a limit. `is_late` when the task may have waited.
     fn charge(self: &Arc<Jobs>, job: &Arc<Job>, is_late: bool) {
+        {
+            let mut state = job.state.lock();
+            if state.answer.is_none() {
+                // It was cancelled while an earlier result was looked for, and costs nothing.
+                state.is_admitted = true;
+                return;
+            }
+        }
         let caller = job.task.peer.as_deref().map_or(Caller::Local, Caller::Member);
         if self.allowance.is_unlimited(&caller) {
             return self.let_in(job);

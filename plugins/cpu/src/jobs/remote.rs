@@ -62,7 +62,6 @@ fn send_with(jobs: &Arc<Jobs>, job: &Arc<Job>, placed: Placed, unreachable: u32,
         }
         state.whereabouts = Whereabouts::There { placed, remote_id: remote_id.clone() };
     }
-    jobs.statistics.forwarded();
     jobs.life.is_elsewhere(&job.card, ProcessState::Running, "", &address);
     jobs.watch_remote(job, &remote_id);
     let (jobs, job) = (Arc::clone(jobs), Arc::clone(job));
@@ -100,7 +99,7 @@ fn answered(
     };
     if is_refusal(&error.code) {
         // It was not begun there, so this is no attempt.
-        jobs.launch_elsewhere(job, &placed, &error.code, unreachable);
+        refused(jobs, job, &placed, &error.code, unreachable);
         return;
     }
     let mut ended = Ended::failed("", "", &placed.address);
@@ -146,8 +145,11 @@ fn finished(
         && result.attempts == 0
         && is_refusal(&failed.code)
     {
-        jobs.launch_elsewhere(job, placed, &failed.code, unreachable);
+        refused(jobs, job, placed, &failed.code, unreachable);
         return;
+    }
+    if result.attempts > 0 {
+        jobs.placement.served(placed);
     }
     if verdict.is_ok() {
         jobs.estimates.learn(job.task.function_key, execution_seconds);
@@ -165,10 +167,18 @@ fn finished(
         cpu_seconds: None,
         peak_memory_bytes: None,
         context_switches: 0,
+        blocked_seconds: blocked_seconds(result),
         // What the peer has not run is no run of this node's either.
         cached: result.cached,
     };
     jobs.ended(job, ended, result.attempts > 0);
+}
+
+/// How long a task waited at a peer for something else than a slot: what is left of its time there.
+fn blocked_seconds(result: &CpuResult<'_>) -> f64 {
+    let rest = result.turnaround_time - result.execution_time - result.waiting_time;
+    // What a peer says is no number to calculate with as it is.
+    if rest.is_finite() { rest.max(0.0) } else { 0.0 }
 }
 
 /// The files of a peer's result; none when the peer miscounts, or calls them what no worker would.
@@ -199,6 +209,35 @@ fn is_refusal(code: &str) -> bool {
         outcome::INVALID_TASK,
     ]
     .contains(&code)
+}
+
+/// A peer has not begun an attempt, so it goes elsewhere at no loss.
+fn refused(jobs: &Arc<Jobs>, job: &Arc<Job>, placed: &Placed, code: &str, unreachable: u32) {
+    let is_lost = code == ProviderError::PEER_UNREACHABLE;
+    let is_unable = [
+        outcome::RUNTIME_UNAVAILABLE,
+        outcome::MODULE_UNKNOWN,
+        outcome::INVALID_TASK,
+        ProviderError::FORBIDDEN,
+        ProviderError::NO_PROVIDER,
+    ]
+    .contains(&code);
+    let is_for_all = match code {
+        // It may take tasks of this node's user and none of its tasks'.
+        ProviderError::FORBIDDEN => !job.task.for_task,
+        ProviderError::NO_PROVIDER => true,
+        _ => !is_lost && !is_unable,
+    };
+    if is_for_all {
+        jobs.placement.refused(placed);
+    }
+    if !is_lost {
+        let mut state = job.state.lock();
+        // Each candidate says no at most once: for good, or until the task is placed the next time.
+        let list = if is_unable { &mut state.unable } else { &mut state.refused_by };
+        list.push(placed.address.clone());
+    }
+    jobs.launch(job, unreachable + u32::from(is_lost));
 }
 
 /// Tells a peer that nobody waits for an attempt any more.

@@ -3,13 +3,16 @@
 use super::Jobs;
 use super::remote;
 use crate::job::{Job, JobId, Whereabouts};
-use crate::pool::AttemptId;
-use potluck_sdk::message::cpu::{SetTaskPriority, SignalTask, TASK_PROGRESS_TOPIC, TaskProgress, TaskProgressed};
+use crate::pool::{AttemptId, Failed};
+use potluck_sdk::message::cpu::{
+    SetTaskPriority, SignalTask, TASK_PROGRESS_TOPIC, TaskProgress, TaskProgressed, outcome,
+};
 use potluck_sdk::message::process::{ProcessState, Signal};
 use potluck_sdk::message::to_json;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 /// Which tasks are meant.
 pub(crate) enum Meant<'a> {
@@ -83,7 +86,7 @@ impl Jobs {
         };
         match at {
             // An attempt that is over need not be all: a retry, or a place elsewhere, is held back from now on.
-            At::Here(attempt) => return self.pool.pause(attempt) || job.state.lock().answer.is_some(),
+            At::Here(attempt) => return self.tell_pool_whether_paused(job, attempt) || job.is_unanswered(),
             At::There { address, remote_id } => {
                 self.signal_there(&address, &remote_id, Signal::Pause);
                 self.life.is_elsewhere(&job.card, ProcessState::Waiting, "paused", &address);
@@ -102,20 +105,51 @@ impl Jobs {
             state.is_paused = false;
             (At::of(&state.whereabouts), state.held_back.take())
         };
+        if let Some(unreachable) = held_back {
+            self.life.is_elsewhere(&job.card, ProcessState::Ready, "", "");
+            self.launch(job, unreachable);
+            return true;
+        }
         match at {
-            At::Here(attempt) => return self.pool.resume(attempt),
+            At::Here(attempt) => return self.tell_pool_whether_paused(job, attempt) || job.is_unanswered(),
             At::There { address, remote_id } => {
                 self.signal_there(&address, &remote_id, Signal::Resume);
                 self.life.is_elsewhere(&job.card, ProcessState::Running, "", &address);
             }
-            At::Nowhere => {
-                self.life.is_elsewhere(&job.card, ProcessState::Ready, "", "");
-                if let Some(unreachable) = held_back {
-                    self.launch(job, unreachable);
-                }
-            }
+            At::Nowhere => self.life.is_elsewhere(&job.card, ProcessState::Ready, "", ""),
         }
         true
+    }
+
+    /// Makes an attempt in the pool wait or go on as its task is to. Whoever changes that comes here afterwards, and looks
+    /// again once it is done: so the last of them leaves both alike. False when the attempt is over.
+    pub(super) fn tell_pool_whether_paused(&self, job: &Job, attempt: AttemptId) -> bool {
+        let mut is_paused = job.state.lock().is_paused;
+        loop {
+            let is_there = if is_paused { self.pool.pause(attempt) } else { self.pool.resume(attempt) };
+            let meant = job.state.lock().is_paused;
+            if !is_there || meant == is_paused {
+                return is_there;
+            }
+            is_paused = meant;
+        }
+    }
+
+    /// Nobody else watches the time of a task that is held back: it is nowhere.
+    pub(super) fn watch_held_back(self: &Arc<Jobs>, job: &Arc<Job>) {
+        let left = job.deadline.saturating_duration_since(Instant::now());
+        // Its program and its arguments need not be kept for as long as it might have taken.
+        let (jobs, job) = (Arc::clone(self), Arc::downgrade(job));
+        let waiting = job.clone();
+        let is_held_back = move || waiting.upgrade().is_some_and(|job| job.state.lock().held_back.is_some());
+        self.host.run_after_if(left, is_held_back, move || {
+            let Some(job) = job.upgrade() else { return };
+            // Whoever resumes it takes that too, so it either goes on or ends.
+            let is_over = job.state.lock().held_back.take().is_some();
+            if is_over {
+                jobs.refuse(&job, Failed::new(outcome::TIMEOUT, "Task execution timeout"));
+            }
+        });
     }
 
     fn set_priority_of(self: &Arc<Jobs>, id: JobId, priority: i64) -> bool {

@@ -1,7 +1,7 @@
 //! Watches real processes: who had a slot when.
 
 use super::trace::{Piece, Trace};
-use crate::pool::{AttemptId, Moved, Outcome, Pool, TaskCalls};
+use crate::pool::{AttemptId, Moved, Outcome, Pool, TaskCalls, is_unbegun};
 use crate::scheduler::micros;
 use parking_lot::{Condvar, Mutex};
 use potluck_sdk::message::RawValue;
@@ -10,7 +10,7 @@ use std::time::Instant;
 
 /// What a system call of a process gets: a comparison measures processors, and must not change what others see.
 const NO_CALLS: &str =
-    r#"{"type":"ERROR","code":"unavailable","message":"programs of a comparison have no system calls"}"#;
+    r#"{"type":"ERROR","code":"unavailable","error":"programs of a comparison have no system calls"}"#;
 /// Changes of place that are kept for each process; with the shortest quantum as many as fit in the longest comparison.
 const MOVES_MAX: usize = 200_000;
 
@@ -202,7 +202,7 @@ impl TaskCalls for Observer {
 
     fn moved(&self, number: u64, place: Moved) {
         // One that was never in a slot is where it was.
-        if place != Moved::Ready("queued") {
+        if !matches!(place, Moved::Ready(reason) if is_unbegun(reason)) {
             self.watch.moved(self.process, number, place == Moved::Running);
         }
     }
@@ -234,6 +234,13 @@ mod tests {
         assert_eq!(millis(begin, &seen(begin, &[], 60, 0.002)), [(58, 60)]);
         let stopped = [(3, true, 50), (2, false, 30), (1, true, 25), (4, false, 60), (5, true, 80)];
         assert_eq!(millis(begin, &seen(begin, &stopped, 100, 0.05)), [(10, 30), (50, 60), (80, 100)]);
+    }
+
+    #[test]
+    fn a_program_that_makes_a_system_call_is_told_why_it_cannot() {
+        let error = potluck_sdk::ProviderError::from_json(NO_CALLS);
+        let text = "programs of a comparison have no system calls";
+        assert_eq!((&*error.code, &*error.message), ("unavailable", text));
     }
 
     #[test]

@@ -6,14 +6,14 @@ use super::measure::Measures;
 use super::scratch::Remover;
 use super::worker::Worker;
 use super::{
-    Attempt, AttemptId, Counts, Effects, Entry, Failed, Outcome, Place, PoolLoad, Sizes, State, Stop, WorkerId,
+    Attempt, AttemptId, Counts, Effects, Entry, Failed, Outcome, Place, PoolLoad, Sizes, State, Stop, Turn, WorkerId,
 };
 use super::{stop, supervisor};
 use crate::runtime::{RuntimeKey, Runtimes};
 use crate::scheduler::{Algorithm, Ticket, micros};
 use potluck_sdk::message::cpu::outcome;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 impl State {
     /// Of a pool without anything in it.
@@ -36,10 +36,12 @@ impl State {
             gave_way: None,
             queued_bytes: 0,
             queued_seconds: 0.0,
+            held_back: Vec::new(),
             unprepared: Vec::new(),
             counts: Counts::default(),
             awake_until: Some(now),
             last_activity: now,
+            off_slot_looked_at: now,
             // Whoever starts the pool reports its first load.
             load_changed: false,
             load_announced: false,
@@ -70,16 +72,19 @@ impl State {
         }
         let id = self.next_attempt;
         self.next_attempt += 1;
-        self.counts.submitted += 1;
+        let turn = attempt.turn.unwrap_or_else(|| {
+            self.counts.submitted += 1;
+            Turn { arrived: now, sequence: self.next_sequence(), arrival_micros: self.micros(now) }
+        });
         let ticket = Ticket {
             priority: attempt.priority,
-            sequence: self.next_sequence(),
-            arrival_micros: self.micros(now),
+            sequence: turn.sequence,
+            arrival_micros: turn.arrival_micros,
             estimate_micros: micros(attempt.estimate_seconds),
         };
         let deadline = attempt.deadline;
         let announced = !attempt.confidential;
-        self.attempts.insert(id, Entry::new(attempt, ticket, now));
+        self.attempts.insert(id, Entry::new(attempt, ticket, turn.arrived));
         self.deadlines.insert((deadline, id));
         self.enqueue(id);
         self.touch(announced, now);
@@ -108,7 +113,7 @@ impl State {
         let Sizes { queue_tasks_max, queue_bytes_max, .. } = self.sizes;
         let (tasks, bytes) = (self.queued + self.parked.0, self.queued_bytes + self.parked.1);
         let is_full = tasks >= queue_tasks_max || bytes + attempt.body.len() > queue_bytes_max;
-        if is_full && !attempt.was_given_back {
+        if is_full && attempt.turn.is_none() {
             let text = format!(
                 "{tasks} tasks with {bytes} bytes wait on this node, as many as it takes (queue_tasks_max {queue_tasks_max}, queue_bytes_max {queue_bytes_max}); try again later"
             );
@@ -271,6 +276,11 @@ impl State {
         self.workers.values().filter(has_slot).count()
     }
 
+    /// Attempts that have begun and wait for nothing but a slot.
+    pub(super) fn suspended(&self) -> usize {
+        self.lanes.values().map(|lane| lane.begun.len()).sum()
+    }
+
     /// Workers whose attempt has begun and has no slot.
     pub(super) fn off_slot(&self) -> usize {
         self.workers.values().filter(|worker| !worker.doomed && worker.is_off_slot).count()
@@ -282,6 +292,7 @@ impl State {
         let Some(entry) = self.attempts.remove(&id) else { return };
         let mut outcome = outcome;
         outcome.context_switches = entry.switches;
+        outcome.blocked_seconds = entry.blocked(now).as_secs_f64();
         self.deadlines.remove(&(entry.attempt.deadline, id));
         if outcome.started {
             self.counts.executed += 1;
@@ -293,20 +304,29 @@ impl State {
 }
 
 impl Entry {
-    pub(super) fn new(attempt: Attempt, ticket: Ticket, now: Instant) -> Entry {
+    pub(super) fn new(attempt: Attempt, ticket: Ticket, arrived: Instant) -> Entry {
         Entry {
             attempt,
             ticket,
             place: Place::Queued,
             unbegun: 0,
-            arrived: now,
+            arrived,
             first_run: None,
             switches: 0,
             is_paused: false,
             waits_for: None,
+            blocked_since: None,
+            blocked: Duration::ZERO,
+            is_held_back: false,
             moves: 0,
             is_told: false,
         }
+    }
+
+    /// How long it has been waiting for something else than a slot.
+    pub(super) fn blocked(&self, now: Instant) -> Duration {
+        let time = self.blocked_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        self.blocked + time
     }
 }
 

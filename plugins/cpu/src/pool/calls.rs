@@ -10,10 +10,10 @@ use std::time::Instant;
 const OPEN_BYTES_MAX: usize = 64 << 20;
 /// What a call gets whose answer is too long for a frame.
 const TOO_LARGE: &str =
-    r#"{"type":"ERROR","code":"too_large","message":"the answer is larger than a task can be sent; ask for less"}"#;
+    r#"{"type":"ERROR","code":"too_large","error":"the answer is larger than a task can be sent; ask for less"}"#;
 /// What a call gets that nobody serves.
 const UNAVAILABLE: &str =
-    r#"{"type":"ERROR","code":"unavailable","message":"this task has no node that answers it; submit it to one"}"#;
+    r#"{"type":"ERROR","code":"unavailable","error":"this task has no node that answers it; submit it to one"}"#;
 
 /// Serves the calls of an attempt, and is told where the pool has put it. Called without the pool's lock.
 pub(crate) trait TaskCalls: Send + Sync {
@@ -35,6 +35,25 @@ pub(crate) enum Moved {
     Ready(&'static str),
     /// It waits for something else: what that is.
     Waiting(String),
+}
+
+/// Why an attempt has no slot that has not begun.
+const QUEUED: &str = "queued";
+/// Why the first one has none, when one is free.
+const HELD_BACK: &str = "queued until some of those have ended that are stopped (suspended_max)";
+
+/// Whether an attempt has not begun that waits for a slot for this reason.
+pub(crate) fn is_unbegun(reason: &str) -> bool {
+    [QUEUED, HELD_BACK].contains(&reason)
+}
+
+/// A call that has not been answered.
+pub(super) struct OpenCall {
+    pub(super) number: u64,
+    /// Of its message.
+    pub(super) bytes: usize,
+    /// What its answer waits for, once that is known to take time.
+    pub(super) waits_for: Option<String>,
 }
 
 /// A call on its way to whoever serves it.
@@ -64,15 +83,15 @@ impl State {
         // It was given up: its worker does not know yet, or is about to end.
         let Some(attempt) = head.attempt else { return };
         let bytes = message.get().len();
-        let open_bytes: usize = head.calls.iter().map(|(_, bytes)| bytes).sum();
-        let is_open = head.calls.iter().any(|(open, _)| *open == number);
+        let open_bytes: usize = head.calls.iter().map(|open| open.bytes).sum();
+        let is_open = head.calls.iter().any(|open| open.number == number);
         if is_open || head.calls.len() >= CALLS_MAX || open_bytes + bytes > OPEN_BYTES_MAX {
             return worker.misused();
         }
         let calls = self.attempts.get(&attempt).and_then(|entry| entry.attempt.calls.clone());
         match calls {
             Some(calls) => {
-                head.calls.push((number, bytes));
+                head.calls.push(OpenCall { number, bytes, waits_for: None });
                 effects.called.push(Called { calls, attempt, number, message });
             }
             None if !worker.answer(number, UNAVAILABLE.as_bytes()) => worker.hang_up(),
@@ -85,8 +104,8 @@ impl State {
         let Some(worker) = self.attempts.get(&id).and_then(|entry| entry.place.worker()) else { return };
         let Some(worker) = self.workers.get_mut(&worker) else { return };
         let Some(head) = worker.sent.front_mut().filter(|sent| sent.attempt == Some(id)) else { return };
-        let Some(index) = head.calls.iter().position(|(open, _)| *open == number) else { return };
-        head.calls.swap_remove(index);
+        let Some(index) = head.calls.iter().position(|open| open.number == number) else { return };
+        head.calls.remove(index);
         let json = if json.len() > CALL_BYTES_MAX { TOO_LARGE } else { json };
         if worker.answer(number, json.as_bytes()) {
             self.woken(id, now);
@@ -102,12 +121,31 @@ impl State {
         let Some(calls) = entry.attempt.calls.clone() else { return };
         let moved = match entry.place {
             Place::Sent(_) => Moved::Running,
-            Place::Queued | Place::Begun(_) => Moved::Ready(if entry.switches == 0 { "queued" } else { "preempted" }),
+            Place::Queued if entry.is_held_back => Moved::Ready(HELD_BACK),
+            Place::Queued | Place::Begun(_) if entry.switches == 0 => Moved::Ready(QUEUED),
+            Place::Queued | Place::Begun(_) => Moved::Ready("preempted"),
             Place::Parked | Place::Out(_) if entry.is_paused => Moved::Waiting("paused".to_owned()),
             Place::Parked | Place::Out(_) => Moved::Waiting(entry.waits_for.clone().unwrap_or_default()),
         };
         entry.is_told = moved == Moved::Running;
         entry.moves += 1;
         effects.moved.push((calls, entry.moves, moved));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use potluck_sdk::ProviderError;
+
+    #[test]
+    fn what_the_pool_answers_itself_is_read_as_an_error() {
+        for (json, code, text) in [
+            (TOO_LARGE, "too_large", "the answer is larger than a task can be sent; ask for less"),
+            (UNAVAILABLE, "unavailable", "this task has no node that answers it; submit it to one"),
+        ] {
+            let error = ProviderError::from_json(json);
+            assert_eq!((&*error.code, &*error.message), (code, text));
+        }
     }
 }

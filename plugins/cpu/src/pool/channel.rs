@@ -38,7 +38,7 @@ pub(super) enum Said {
         number: u64,
         message: Box<RawValue>,
     },
-    Done(Done),
+    Done(Box<Done>),
 }
 
 /// A report of an order that was run.
@@ -98,7 +98,9 @@ impl Channel {
                             Some(message) => {
                                 self.ready = true;
                                 match message {
-                                    Said::Done(done) if done.outcome.files.lack_bytes() => self.unfinished = Some(done),
+                                    Said::Done(done) if done.outcome.files.lack_bytes() => {
+                                        self.unfinished = Some(*done)
+                                    }
                                     message => said.push(message),
                                 }
                             }
@@ -129,7 +131,7 @@ fn read(frame: &[u8], ready: bool, unfinished: Option<Done>) -> Option<Said> {
             return None;
         }
         done.outcome.files.bytes = frame.to_vec();
-        return Some(Said::Done(done.with_sound_names()));
+        return Some(Said::Done(Box::new(done.with_sound_names())));
     }
     if !ready {
         return serde_json::from_slice::<Ready>(frame).ok().map(Said::Ready);
@@ -167,7 +169,7 @@ fn read(frame: &[u8], ready: bool, unfinished: Option<Done>) -> Option<Said> {
     };
     let done = Done { slot, outcome, retire: report.retire };
     // The names of files that are still to come are looked at with them.
-    Some(Said::Done(if done.outcome.files.lack_bytes() { done } else { done.with_sound_names() }))
+    Some(Said::Done(Box::new(if done.outcome.files.lack_bytes() { done } else { done.with_sound_names() })))
 }
 
 #[cfg(test)]
@@ -176,7 +178,7 @@ mod tests {
 
     fn done(json: &str) -> Option<Done> {
         match read(json.as_bytes(), true, None)? {
-            Said::Done(done) => Some(done),
+            Said::Done(done) => Some(*done),
             Said::Ready(_) | Said::Skipped { .. } | Said::Call { .. } => None,
         }
     }
@@ -236,7 +238,7 @@ mod tests {
                 done(&format!(r#"{{"slot":0,"result":1,"files":[{{"name":"{name}","bytes":{bytes}}}]}}"#)).unwrap()
             };
             let Some(Said::Done(whole)) = read(b"abc", true, Some(report(3))) else { panic!("{name}") };
-            for done in [whole, report(0)] {
+            for done in [*whole, report(0)] {
                 assert_eq!(done.outcome.verdict.unwrap_err().code, outcome::RESULT_UNUSABLE, "{name}");
                 assert!(done.outcome.files.list.is_empty() && done.outcome.files.bytes.is_empty());
             }

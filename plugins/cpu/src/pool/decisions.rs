@@ -117,7 +117,7 @@ impl State {
         let takes = |worker: &&Worker| ahead.map_or_else(|| worker.is_idle(), |ahead| worker.id == ahead);
         let takers: Vec<&Worker> = self.workers.values().filter(takes).collect();
         // As in `next`.
-        let may_begin = ahead.is_some() || self.off_slot() <= self.sizes.suspended_max;
+        let may_begin = ahead.is_some() || self.suspended() <= self.sizes.suspended_max;
         for (key, lane) in &self.lanes {
             let rank = |ticket: &Ticket| self.algorithm.rank(ticket);
             if ahead.is_none() {

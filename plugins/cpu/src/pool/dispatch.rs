@@ -41,6 +41,9 @@ impl State {
             self.fill(now, effects);
             self.gave_way = None;
         }
+        for id in std::mem::take(&mut self.held_back) {
+            self.tell(id, effects);
+        }
         let keys: Vec<RuntimeKey> = self.lanes.keys().cloned().collect();
         for key in keys {
             self.want_workers(&key, now);
@@ -88,11 +91,15 @@ impl State {
                 // When there is no room for the first one, those behind it must not take what becomes free.
                 return has_slot.then_some(Next::Enter(id));
             }
-            if self.off_slot() > self.sizes.suspended_max {
-                // Those that have begun must get on first.
+            let is_held_back = self.suspended() > self.sizes.suspended_max;
+            let entry = self.attempts.get_mut(&id)?;
+            if is_held_back {
+                // Those that have begun must get on first. They need nothing but slots for that.
+                if !std::mem::replace(&mut entry.is_held_back, true) {
+                    self.held_back.push(id);
+                }
                 continue;
             }
-            let entry = self.attempts.get(&id)?;
             let ticket = entry.ticket;
             let ahead_allowed = entry.attempt.may_be_sent_ahead();
             let submitter = self.whose_workers(&key, id)?;
@@ -124,7 +131,7 @@ impl State {
     /// Whether an attempt could begin at once in the slot of another one.
     pub(super) fn can_begin(&mut self, key: &RuntimeKey, id: AttemptId) -> bool {
         let is_ready = self.lanes.get(key).is_some_and(|lane| lane.phase == Phase::Ready);
-        if !is_ready || self.off_slot() >= self.sizes.suspended_max {
+        if !is_ready || self.suspended() >= self.sizes.suspended_max {
             return false;
         }
         let submitter = self.whose_workers(key, id);
@@ -137,6 +144,7 @@ impl State {
             return;
         };
         entry.place = Place::Sent(worker_id);
+        entry.is_held_back = false;
         worker.submitter = Some(submitter);
         let announced = !entry.attempt.confidential;
         if !worker.send(id, &entry.attempt.body, entry.attempt.limits.cpu_seconds.is_some(), now) {
@@ -164,7 +172,8 @@ impl State {
         found
     }
 
-    /// Lets the warm worker go that has been idle the longest, if there are as many processes as there may be.
+    /// Lets the warm workers go that have been idle the longest, if there are as many processes as there may be, or more:
+    /// those that waited come back.
     fn make_room(&mut self, key: &RuntimeKey) {
         let wanted = self.lanes.get(key).map_or(0, |lane| lane.spawns_wanted);
         let own = self.workers.values().filter(|worker| worker.runtime == *key);
@@ -174,9 +183,11 @@ impl State {
         if starting + wanted > 0 || alive < self.sizes.processes_max {
             return;
         }
+        let surplus = alive + 1 - self.sizes.processes_max;
         let own = self.workers.values_mut().filter(|worker| worker.runtime == *key);
-        let idle = own.filter(|worker| worker.is_idle()).min_by_key(|worker| worker.last_used);
-        if let Some(worker) = idle {
+        let mut idle: Vec<_> = own.filter(|worker| worker.is_idle()).collect();
+        idle.sort_by_key(|worker| worker.last_used);
+        for worker in idle.into_iter().take(surplus) {
             worker.kill();
         }
     }

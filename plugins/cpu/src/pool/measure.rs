@@ -67,7 +67,8 @@ impl Measures {
     /// An attempt has ended that had begun.
     pub(super) fn ended(&mut self, entry: &Entry, outcome: &Outcome, now: Instant) {
         let turnaround = now.saturating_duration_since(entry.arrived).as_secs_f64();
-        let waiting = (turnaround - outcome.seconds).max(0.0);
+        // What waits for a semaphore, or is paused, is not in the queue.
+        let waiting = (turnaround - outcome.seconds - outcome.blocked_seconds).max(0.0);
         // One that has never lost its slot has waited only before it began.
         let response =
             entry.first_run.map_or(waiting, |first| first.saturating_duration_since(entry.arrived).as_secs_f64());
@@ -80,7 +81,7 @@ impl Measures {
         sums.last_end = Some(now);
     }
 
-    fn statistics(&self, now: Instant) -> Vec<AlgorithmStatistics> {
+    pub(super) fn statistics(&self, now: Instant) -> Vec<AlgorithmStatistics> {
         std::iter::once(&self.current).chain(self.past.iter().rev()).map(|sums| sums.statistics(now)).collect()
     }
 }
@@ -196,7 +197,7 @@ pub(crate) struct AlgorithmStatistics {
     pub(crate) seconds: f64,
     /// Attempts that ended meanwhile, having begun.
     pub(crate) completed: u64,
-    /// Turnaround less the time that it ran.
+    /// In the queue: turnaround less the time that it ran, waited for something else than a slot, or was paused.
     pub(crate) average_waiting_seconds: f64,
     /// From the arrival to the first run.
     pub(crate) average_response_seconds: f64,

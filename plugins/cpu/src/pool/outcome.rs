@@ -1,5 +1,6 @@
 //! How an attempt ended: its result or why there is none, and what it took.
 
+use super::Turn;
 use potluck_sdk::message::RawValue;
 use std::borrow::Cow;
 
@@ -16,6 +17,8 @@ pub(crate) struct Outcome {
     pub peak_memory_bytes: Option<u64>,
     /// How often it lost its slot before it had ended.
     pub context_switches: u32,
+    /// How long it waited for something else than a slot, or was paused.
+    pub blocked_seconds: f64,
     /// What it printed.
     pub stdout: String,
     /// What it printed.
@@ -26,6 +29,8 @@ pub(crate) struct Outcome {
     pub deterministic: Option<bool>,
     /// Files that it hands back.
     pub files: Files,
+    /// The turn that it had, when it was given back. Rare, and large.
+    pub turn: Option<Box<Turn>>,
 }
 
 /// Files that a task hands back: their names and lengths, and their bytes one behind the other.
@@ -82,11 +87,13 @@ impl Outcome {
             cpu_seconds: None,
             peak_memory_bytes: None,
             context_switches: 0,
+            blocked_seconds: 0.0,
             stdout: String::new(),
             stderr: String::new(),
             started: true,
             deterministic: None,
             files: Files::default(),
+            turn: None,
         }
     }
 }

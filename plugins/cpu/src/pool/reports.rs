@@ -41,7 +41,7 @@ impl State {
                 }
             }
             Said::Call { slot, number, message } => self.called(id, slot, number, message, effects),
-            Said::Done(done) => self.reported(id, done, now, effects),
+            Said::Done(done) => self.reported(id, *done, now, effects),
         }
     }
 

@@ -23,6 +23,8 @@ pub(crate) enum Stop {
     ScratchLimit,
     /// It has started too many threads.
     ThreadLimit,
+    /// It waits, or is to be paused, and so many do already that no more may.
+    WaitingLimit(usize),
     /// The node stops.
     NodeStopping,
 }
@@ -138,6 +140,12 @@ pub(super) fn failure(reason: Stop, attempt: &Attempt) -> Failed {
         Stop::ThreadLimit => Failed::new(
             outcome::THREAD_LIMIT,
             format!("the task has more than the {} threads that it may have", THREADS_MAX),
+        ),
+        Stop::WaitingLimit(max) => Failed::new(
+            ProviderError::LIMIT_REACHED,
+            format!(
+                "too many tasks wait or are paused on this node, each in a process of its own (waiting_max {max} in [plugins.cpu]; this machine's user may have three quarters of that, another node one); let fewer wait at once, or end some"
+            ),
         ),
         Stop::NodeStopping => {
             Failed::new(ProviderError::NODE_STOPPING, "the node is stopping; send the task to another peer")

@@ -1,11 +1,13 @@
 //! The pool without its thread: tests say when a worker begins and ends what it was sent.
 
+mod waiting;
+
 use super::channel::{Done, Said};
 use super::scratch::Remover;
 use super::worker::Worker;
 use super::{
     Attempt, AttemptId, Done as Ending, Effects, Lane, Outcome, Phase, PoolLoad, RuntimeKey, Runtimes, Sizes, State,
-    WorkerId,
+    Turn, WorkerId,
 };
 use crate::config::Config;
 use crate::images::Images;
@@ -70,6 +72,7 @@ impl Bench {
             spares: 0,
             processes_max: 4,
             suspended_max: 4,
+            waiting_max: 8,
             queue_tasks_max: 100,
             queue_bytes_max: 1 << 20,
             scratch_bytes_max: 1 << 20,
@@ -104,7 +107,7 @@ impl Bench {
             isolated: false,
             confidential: false,
             may_leave: false,
-            was_given_back: false,
+            turn: None,
             priority,
             deadline: Instant::now() + Duration::from_secs(600),
             estimate_seconds,
@@ -154,7 +157,7 @@ impl Bench {
         // As long as it can have been.
         let outcome = Outcome { seconds: f64::MAX, ..outcome };
         let done = Done { slot, outcome, retire: false };
-        self.state.heard(0, Said::Done(done), self.now, &mut self.effects);
+        self.state.heard(0, Said::Done(Box::new(done)), self.now, &mut self.effects);
         self.state.dispatch(self.now, &mut self.effects);
     }
 
@@ -379,15 +382,60 @@ fn those_that_would_begin_last_are_given_back_in_their_order() {
     assert_eq!(bench.run_all(), ["c", "d"]);
 }
 
+/// Attempts of some priorities, and the turns that they had when all of them were given back.
+fn given_back(bench: &mut Bench, names: &[(&str, i64)]) -> Vec<(String, i64, Turn)> {
+    let turns = Arc::new(Mutex::new(Vec::new()));
+    for &(name, priority) in names {
+        let (heard, owner) = (Arc::clone(&turns), name.to_owned());
+        let done: Ending = Box::new(move |outcome| heard.lock().push((owner, priority, *outcome.turn.unwrap())));
+        bench.submit(Attempt { may_leave: true, done, ..Bench::attempt(name, "local", priority, 1.0) });
+    }
+    bench.state.give_back(names.len(), bench.now, &mut bench.effects);
+    hear(bench);
+    std::mem::take(&mut turns.lock())
+}
+
+fn come_back(bench: &mut Bench, given_back: Vec<(String, i64, Turn)>) {
+    for (name, priority, turn) in given_back {
+        bench.submit(Attempt { turn: Some(turn), ..Bench::attempt(&name, "local", priority, 1.0) });
+    }
+}
+
 #[test]
 fn what_was_given_back_is_taken_in_again_by_a_full_queue() {
     let mut bench = Bench::new(Algorithm::Fcfs);
     bench.state.sizes.queue_tasks_max = 1;
     bench.add("holder", 0, 1.0);
     bench.begin();
-    bench.add("a", 0, 1.0);
+    let given_back = given_back(&mut bench, &[("a", 0)]);
+    bench.add("b", 0, 1.0);
     let now = bench.now;
-    let another = |was_given_back| Attempt { was_given_back, ..Bench::attempt("b", "local", 0, 1.0) };
-    assert!(bench.state.take_in(another(false), now).is_err_and(|failed| failed.code == outcome::QUEUE_FULL));
-    assert!(bench.state.take_in(another(true), now).is_ok());
+    let another = Bench::attempt("c", "local", 0, 1.0);
+    assert!(bench.state.take_in(another, now).is_err_and(|failed| failed.code == outcome::QUEUE_FULL));
+    come_back(&mut bench, given_back);
+    assert_eq!(bench.run_all(), ["a", "b"], "and it has lost nothing by it");
+}
+
+#[test]
+fn what_was_given_back_keeps_its_turn_and_has_waited_since_it_came() {
+    let ageing = Algorithm::Priority { preemptive: false, ageing: Some(Duration::from_millis(10)) };
+    for (algorithm, expected) in [(Algorithm::Fcfs, ["a", "b", "c", "d"]), (ageing, ["b", "a", "d", "c"])] {
+        let mut bench = Bench::new(algorithm);
+        bench.add("holder", 9, 1.0);
+        bench.begin();
+        let submitted = bench.state.counts.submitted;
+        let arrived = bench.now;
+        let given_back = given_back(&mut bench, &[("a", 0), ("b", 1)]);
+        bench.now += Duration::from_millis(100);
+        for (name, priority) in [("c", 0), ("d", 1)] {
+            bench.add(name, priority, 1.0);
+        }
+        // In an order of their own.
+        come_back(&mut bench, given_back.into_iter().rev().collect());
+        assert_eq!(bench.state.counts.submitted, submitted + 4, "each is counted once");
+        let since = arrived + Duration::from_millis(1);
+        let early = bench.state.attempts.values().filter(|entry| entry.arrived < since).count();
+        assert_eq!(early, 3, "what came back has waited since it first came");
+        assert_eq!(bench.run_all(), expected, "{algorithm:?}");
+    }
 }

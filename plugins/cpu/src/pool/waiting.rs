@@ -1,11 +1,42 @@
 //! Attempts that wait for something else than a slot: for the answer to a call, or to be resumed.
+//!
+//! Each holds its process meanwhile, and keeps nobody from beginning. There may be so many of them; one more is ended with
+//! a text that says so, because those it would have to wait for may be the very ones that wait.
 
-use super::{AttemptId, Effects, Place, State};
-use crate::scheduler::Return;
+use super::worker::Pace;
+use super::{AttemptId, Effects, Place, State, Stop};
+use crate::scheduler::{Return, micros};
 use std::time::Instant;
 
+/// One part in so many of those that may wait is what one other node may have, what is kept for this machine's user, and what
+/// is kept for all others together.
+const SHARES: usize = 4;
+
 impl State {
+    /// Whether one more attempt may hold a process while it waits for something else than a slot, or is paused. Neither
+    /// this machine's user nor the others can have all of that, and one other node can have a quarter.
+    fn may_wait(&self, id: AttemptId) -> bool {
+        let max = self.sizes.waiting_max;
+        let share = max.div_ceil(SHARES);
+        let off_slot = self.off_slot();
+        if off_slot < share {
+            return true;
+        }
+        let Some(attempt) = self.attempts.get(&id).map(|entry| &entry.attempt) else { return true };
+        let (mut all, mut side, mut own) = (0, 0, 0);
+        for worker in self.workers.values().filter(|worker| worker.is_off_slot && !worker.doomed) {
+            let head = worker.sent.front().and_then(|sent| self.attempts.get(&sent.attempt?));
+            let Some(entry) = head.filter(|entry| matches!(entry.place, Place::Out(_))) else { continue };
+            all += 1;
+            side += usize::from(entry.attempt.others_work == attempt.others_work);
+            own += usize::from(entry.attempt.submitter == attempt.submitter);
+        }
+        all < max && side < (max - share).max(1) && (!attempt.others_work || own < share)
+    }
+
     /// An attempt waits for the answer to a call: somebody else gets its slot. Nothing happens when the answer came first.
+    /// When too many wait already it keeps its slot for a moment: most calls are answered soon, and [`State::stands_still`]
+    /// ends it when this one is not.
     pub(super) fn wait_begins(
         &mut self,
         id: AttemptId,
@@ -14,15 +45,64 @@ impl State {
         now: Instant,
         effects: &mut Effects,
     ) {
-        let Some(entry) = self.attempts.get_mut(&id) else { return };
-        let Some(worker_id) = entry.place.worker() else { return };
-        let Some(worker) = self.workers.get(&worker_id).filter(|worker| !worker.doomed) else { return };
-        let head = worker.sent.front().filter(|sent| sent.attempt == Some(id));
-        if !head.is_some_and(|sent| sent.calls.iter().any(|(open, _)| *open == number)) {
-            return;
+        let Some(place) = self.attempts.get(&id).map(|entry| entry.place) else { return };
+        let Some(worker) = place.worker().and_then(|worker| self.workers.get_mut(&worker)) else { return };
+        let head = worker.sent.front_mut().filter(|sent| sent.attempt == Some(id));
+        let call = head.and_then(|sent| sent.calls.iter_mut().find(|open| open.number == number));
+        let Some(call) = call else { return };
+        call.waits_for = Some(what.clone());
+        if !worker.doomed && (matches!(place, Place::Out(_)) || self.may_wait(id)) {
+            self.wait(id, what, now, effects);
         }
-        entry.waits_for = Some(what);
+    }
+
+    /// Takes an attempt out of its slot until it is answered. Its process goes on: it may have threads that do not wait.
+    fn wait(&mut self, id: AttemptId, what: String, now: Instant, effects: &mut Effects) {
         self.leave(id, now);
+        let Some(entry) = self.attempts.get_mut(&id) else { return };
+        entry.waits_for = Some(what);
+        if !entry.is_paused
+            && let Some(worker) = entry.place.worker().and_then(|worker| self.workers.get_mut(&worker))
+        {
+            worker.go_on();
+        }
+        self.tell(id, effects);
+    }
+
+    /// An attempt has done nothing in its slot for a while, and a call of it is open that takes time: one of its threads
+    /// was answered, or went on, and the others wait as before.
+    pub(super) fn stands_still(&mut self, id: AttemptId, now: Instant, effects: &mut Effects) {
+        let Some(entry) = self.attempts.get(&id).filter(|entry| matches!(entry.place, Place::Sent(_))) else { return };
+        let worker = entry.place.worker().and_then(|worker| self.workers.get(&worker));
+        let head = worker.and_then(|worker| worker.sent.front()).filter(|sent| sent.attempt == Some(id));
+        let Some(what) = head.and_then(|sent| sent.waits_for()).map(str::to_owned) else { return };
+        if self.may_wait(id) {
+            self.wait(id, what, now, effects);
+        } else {
+            self.stop(id, Stop::WaitingLimit(self.sizes.waiting_max), now, effects);
+        }
+    }
+
+    /// An attempt without a slot is at work: some of its threads do not wait. That was part of its run, and it goes on when
+    /// it has a slot.
+    pub(super) fn works_without_slot(&mut self, id: AttemptId, pace: Pace, now: Instant, effects: &mut Effects) {
+        let Some(place) = self.attempts.get(&id).map(|entry| entry.place) else { return };
+        let (Place::Out(worker_id) | Place::Begun(worker_id)) = place else { return };
+        let Some(worker) = self.workers.get_mut(&worker_id) else { return };
+        let ran = pace.used.min(pace.time);
+        worker.has_run(ran);
+        worker.halt();
+        self.dequeue(id);
+        let Some(entry) = self.attempts.get_mut(&id) else { return };
+        entry.ticket = entry.ticket.having_run(micros(ran.as_secs_f64()));
+        entry.waits_for = None;
+        if matches!(place, Place::Begun(_)) {
+            return self.enqueue_begun(id, worker_id);
+        }
+        self.come_back(id, now);
+        if let Some(entry) = self.attempts.get_mut(&id) {
+            entry.blocked = entry.blocked.saturating_sub(ran);
+        }
         self.tell(id, effects);
     }
 
@@ -44,6 +124,10 @@ impl State {
             // What it has not begun it has not to stop.
             self.take_back(worker, now);
         }
+        let has_begun = |entry: &super::Entry| matches!(entry.place, Place::Sent(_) | Place::Begun(_));
+        if self.attempts.get(&id).is_some_and(has_begun) && !self.may_wait(id) {
+            return self.stop(id, Stop::WaitingLimit(self.sizes.waiting_max), now, effects);
+        }
         self.leave(id, now);
         if let Some(worker) = self.attempts.get(&id).and_then(|entry| entry.place.worker())
             && let Some(worker) = self.workers.get_mut(&worker)
@@ -60,6 +144,9 @@ impl State {
         if std::mem::replace(&mut entry.is_paused, false) {
             if entry.waits_for.is_none() {
                 self.come_back(id, now);
+            } else if let Some(worker) = entry.place.worker().and_then(|worker| self.workers.get_mut(&worker)) {
+                // Its other threads need not wait.
+                worker.go_on();
             }
             self.tell(id, effects);
         }
@@ -90,7 +177,9 @@ impl State {
 
     /// Takes an attempt to where nobody gets a slot from: out of the queue, or out of its slot. Its process goes on.
     fn leave(&mut self, id: AttemptId, now: Instant) {
-        let Some(place) = self.attempts.get(&id).map(|entry| entry.place) else { return };
+        let Some(entry) = self.attempts.get_mut(&id) else { return };
+        entry.blocked_since.get_or_insert(now);
+        let place = entry.place;
         self.dequeue(id);
         let place = match place {
             Place::Queued | Place::Parked => return self.park(id),
@@ -110,6 +199,8 @@ impl State {
         let (sequence, now_micros) = (self.next_sequence(), self.micros(now));
         let algorithm = self.algorithm;
         let Some(entry) = self.attempts.get_mut(&id).filter(|entry| !entry.is_paused) else { return };
+        entry.blocked = entry.blocked(now);
+        entry.blocked_since = None;
         entry.ticket = algorithm.put_back(entry.ticket, Return::Woken, sequence, now_micros);
         match entry.place {
             Place::Parked => {

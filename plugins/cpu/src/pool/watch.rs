@@ -1,8 +1,9 @@
 //! Looks at what runs: limits, workers that do not do what is expected of them, what waits behind a long task.
 
 use super::dispatch::{READY_PATIENCE, STUCK_AFTER};
-use super::worker::{WATCHED_AFTER, Worker};
+use super::worker::{Pace, WATCHED_AFTER, Worker};
 use super::{AttemptId, Effects, State, Stop, WorkerId};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,12 @@ const MEMORY_BESIDE_BYTES: u64 = 512 << 20;
 const BEGIN_PATIENCE: Duration = Duration::from_secs(5);
 /// Processor time that a worker may use while it has nothing to do, between two looks.
 const IDLE_CPU_SECONDS_MAX: f64 = 0.5;
+/// Attempts without a slot that are looked at in a second, in turn, and at a time: each look costs some reads of /proc with
+/// the pool locked, and there may be a thousand of them.
+const OFF_SLOT_LOOKS_PER_SECOND: u128 = 800;
+const OFF_SLOT_LOOKS_MAX: u128 = 64;
+/// How often one of them is looked at.
+const OFF_SLOT_LOOK_EVERY: Duration = Duration::from_millis(100);
 
 impl State {
     /// Stops what is over a limit, and takes back what waits behind a task that turned out long.
@@ -35,6 +42,9 @@ impl State {
         let mut deaf: Vec<(WorkerId, Stop)> = Vec::new();
         let mut unwilling: Vec<WorkerId> = Vec::new();
         let mut running: Vec<AttemptId> = Vec::new();
+        let mut still: Vec<AttemptId> = Vec::new();
+        let mut at_work: Vec<(AttemptId, Pace)> = Vec::new();
+        let off_slot = self.off_slot_to_look_at(now);
         for worker in self.workers.values_mut() {
             if worker.is_retiring && worker.sent.is_empty() && !worker.doomed {
                 worker.kill();
@@ -53,6 +63,12 @@ impl State {
                 // It does nothing, so it breaks no rule.
                 continue;
             }
+            if worker.is_off_slot {
+                if !off_slot.contains(&worker.id) {
+                    continue;
+                }
+                worker.sent.iter_mut().take(1).for_each(|head| head.checked_at = now);
+            }
             let Some(head) = worker.sent.front() else { continue };
             let turn = now.saturating_duration_since(head.head_since);
             // One that waits may have threads that do not; what it is expected to do at once it does in a slot.
@@ -60,7 +76,9 @@ impl State {
                 stuck.push(worker.id);
             }
             let Some(entry) = head.attempt.and_then(|id| self.attempts.get(&id)) else { continue };
-            if head.ran(worker.is_off_slot, now) < WATCHED_AFTER || worker.doomed {
+            // Without a slot it may go on as well.
+            let ran = if worker.is_off_slot { turn } else { head.ran(false, now) };
+            if ran < WATCHED_AFTER || worker.doomed {
                 continue;
             }
             if turn >= BEGIN_PATIENCE && !worker.is_off_slot && !worker.has_started(head.slot) {
@@ -70,10 +88,17 @@ impl State {
             }
             let limits = entry.attempt.limits;
             let attempt = head.attempt;
-            if !entry.is_told && entry.attempt.calls.is_some() && worker.has_started(head.slot) {
+            let is_untold = !entry.is_told && !worker.is_off_slot && entry.attempt.calls.is_some();
+            if is_untold && worker.has_started(head.slot) {
                 running.extend(attempt);
             }
-            worker.look(now);
+            if let (Some(pace), Some(id)) = (worker.look(now), attempt) {
+                if worker.is_off_slot && pace.is_at_work() {
+                    at_work.push((id, pace));
+                } else if !worker.is_off_slot && pace.is_still() {
+                    still.push(id);
+                }
+            }
             if worker.threads() > THREADS_MAX {
                 over.extend(attempt.map(|id| (id, Stop::ThreadLimit)));
             } else if worker.stops_orders
@@ -97,6 +122,12 @@ impl State {
         for (id, reason) in over {
             self.stop(id, reason, now, effects);
         }
+        for id in still {
+            self.stands_still(id, now, effects);
+        }
+        for (id, pace) in at_work {
+            self.works_without_slot(id, pace, now, effects);
+        }
         for id in unwilling {
             if let Some(worker) = self.workers.get_mut(&id) {
                 worker.kill();
@@ -106,6 +137,22 @@ impl State {
         for worker in stuck {
             self.take_back(worker, now);
         }
+    }
+
+    /// Those without a slot that were looked at the longest ago.
+    fn off_slot_to_look_at(&mut self, now: Instant) -> BTreeSet<WorkerId> {
+        let time = now.saturating_duration_since(self.off_slot_looked_at).as_millis();
+        let count = (time * OFF_SLOT_LOOKS_PER_SECOND / 1000).min(OFF_SLOT_LOOKS_MAX);
+        if count == 0 {
+            return BTreeSet::new();
+        }
+        self.off_slot_looked_at = now;
+        let off = self.workers.values().filter(|worker| worker.is_off_slot && !worker.is_stopped && !worker.doomed);
+        let due = off.filter_map(|worker| Some((worker.sent.front()?.checked_at, worker.id)));
+        let mut due: Vec<_> = due.filter(|(checked, _)| now >= *checked + OFF_SLOT_LOOK_EVERY).collect();
+        due.sort_unstable();
+        due.truncate(usize::try_from(count).unwrap_or(usize::MAX));
+        due.into_iter().map(|(_, id)| id).collect()
     }
 
     /// The files that it is time to look at, which is done without the lock.

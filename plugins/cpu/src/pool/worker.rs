@@ -3,6 +3,9 @@
 mod holding;
 mod usage;
 
+pub(super) use usage::Pace;
+
+use super::calls::OpenCall;
 use super::{AttemptId, Stop, WorkerId, process};
 use crate::runtime::{Runtime, RuntimeKey};
 use mio::net::UnixStream;
@@ -51,7 +54,7 @@ pub(super) struct Worker {
     pub(super) is_retiring: bool,
     /// When its scratch folder was last looked at.
     files_looked_at: Instant,
-    /// It was sent orders since then.
+    /// It may have written something since then: it was sent orders, or has used processor time while its order had no slot.
     is_used: bool,
     /// When it was last used, and its processor time, when it was last looked at while it was idle.
     idle_cpu_seconds_before: Option<(Instant, f64)>,
@@ -109,8 +112,13 @@ pub(super) struct Sent {
     memory_bytes_before: Option<u64>,
     /// What was seen of it, once it has run for a while.
     seen: Option<usage::Seen>,
-    /// Its calls that have not been answered, and their bytes.
-    pub(super) calls: Vec<(u64, usize)>,
+    /// When it was last looked at while it had no slot.
+    pub(super) checked_at: Instant,
+    /// When its processor time was last looked at, and that; nothing since its process was stopped or let go on, or it got
+    /// or lost its slot.
+    pace_from: Option<(Instant, f64)>,
+    /// Its calls that have not been answered.
+    pub(super) calls: Vec<OpenCall>,
     /// Answers, in frames, that it gets once it has a slot.
     pub(super) held: Vec<u8>,
 }
@@ -231,6 +239,8 @@ impl Worker {
             cpu_seconds_before,
             memory_bytes_before: None,
             seen: None,
+            checked_at: now,
+            pace_from: None,
             calls: Vec::new(),
             held: Vec::new(),
         };
@@ -317,6 +327,7 @@ impl Worker {
         self.stop_by = None;
         self.free_slots |= 1 << slot;
         // It has ended without a slot: what comes next, if only to be skipped, is in one.
+        self.is_used |= self.is_off_slot;
         self.go_on();
         self.is_off_slot = false;
         if let Some(next) = self.sent.front_mut() {
@@ -400,7 +411,7 @@ impl Worker {
             return None;
         }
         self.files_looked_at = now;
-        self.is_used = !self.sent.is_empty();
+        self.is_used = !self.sent.is_empty() && !self.is_off_slot;
         Some((self.scratch.clone(), self.child.id()))
     }
 

@@ -23,6 +23,7 @@ about.
 
 import base64 as _base64
 import json as _json
+from collections import deque as _deque
 
 __all__ = [
     "Block", "Child", "DeadlockVictim", "Entry", "Facts", "Forbidden", "InvalidMessage", "LimitReached", "MISSING",
@@ -38,6 +39,8 @@ _PIECE_BYTES = 4 << 20
 _PAGE_ENTRIES = 1000
 # Longer than a task waits for anything.
 _DAY = 86400
+# Children that `map` has at a time: the node lets a task have 1000, and some of them may be others.
+_MAP_CHILDREN_MAX = 400
 
 
 # Whoever loads this module puts two functions there: one sends JSON and returns the reply's, the other tells the source
@@ -556,15 +559,20 @@ def spawn(program, *args, function=None, **options):
 
 
 def map(function, *iterables, **options):
-    """`spawn` for each set of arguments, all at once, and their results in the same order. With the first failure the
-    rest is cancelled."""
-    children = [spawn(function, *arguments, **options) for arguments in zip(*iterables)]
-    results = []
+    """`spawn` for each set of arguments, some hundred at a time, and their results in the same order. With the first
+    failure the rest is cancelled."""
+    children, results = _deque(), []
     try:
-        for child in children:
-            results.append(child.result())
+        for arguments in zip(*iterables):
+            if len(children) >= _MAP_CHILDREN_MAX:
+                results.append(children[0].result())
+                children.popleft()
+            children.append(spawn(function, *arguments, **options))
+        while children:
+            results.append(children[0].result())
+            children.popleft()
     except BaseException:
-        for child in children[len(results) :]:
+        for child in children:
             try:
                 child.cancel()
             except PotluckError:

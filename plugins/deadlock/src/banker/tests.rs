@@ -15,7 +15,7 @@ fn abc(a: u64, b: u64, c: u64) -> Units {
 fn textbook() -> Banker {
     let mut banker = Banker::default();
     for (name, total) in [("A", 10), ("B", 5), ("C", 7)] {
-        banker.add_resource(name, "OTHER", total).unwrap();
+        banker.set_resource(name, Some("OTHER"), total).unwrap();
     }
     for (pid, max, allocation) in [
         ("P0", abc(7, 5, 3), abc(0, 1, 0)),
@@ -175,7 +175,7 @@ proptest! {
         let names = ["A", "B", "C"];
         let mut banker = Banker::default();
         for (name, total) in names.iter().zip([5, 3, 4]) {
-            banker.add_resource(name, "OTHER", total).unwrap();
+            banker.set_resource(name, Some("OTHER"), total).unwrap();
         }
         for number in 0..4 {
             banker.set_process(&format!("P{number}"), abc(2 + number, 3, 4 - number)).unwrap();

@@ -87,10 +87,24 @@ impl Graph {
         let starts = (EDGES_MAX / (members.len() + edges)).clamp(1, STARTS_MAX);
         let circles = members.iter().take(starts).filter_map(|start| self.way_back(*start, part_of));
         let mut circle = circles.min_by_key(Vec::len)?;
+        self.take_turns(&mut circle);
         let processes = circle.iter().enumerate().filter(|(_, node)| **node < self.process_count);
         let first = processes.min_by_key(|(_, node)| pids[**node]).map_or(0, |(position, _)| position);
         circle.rotate_left(first);
         Some(self.describe(&circle, pids))
+    }
+
+    /// Who waits for more of what it has itself waits for the others as well that have some of it. If one of them waits for
+    /// the same, the two are told, since ending either may help.
+    fn take_turns(&self, circle: &mut Vec<usize>) {
+        if let [process, resource] = circle[..]
+            && resource >= self.process_count
+        {
+            let is_other = |other: &&usize| **other != process && self.edges[**other].contains(&resource);
+            if let Some(&other) = self.edges[resource].iter().find(is_other) {
+                circle.extend([other, resource]);
+            }
+        }
     }
 
     /// The parts of the graph whose nodes can all reach one another (Tarjan's algorithm, without recursion).

@@ -1,5 +1,7 @@
 //! States whose answer is known, and random ones whose answer comes from a search through all that can happen.
 
+mod pieces;
+
 use super::*;
 use crate::bank::{BankLimits, Wait};
 use potluck_sdk::message::resources::{Holder, Waiter};
@@ -36,7 +38,7 @@ fn resource(name: &str, total: u64, holders: &[(&str, u64)], waiters: &[(&str, u
 }
 
 fn plain(resources: Vec<ResourceState>) -> Detection {
-    detect(&Snapshot { resources, bank: empty_bank() }, None, &HashSet::new())
+    detect(&Snapshot { resources, places: Vec::new(), bank: empty_bank() }, None, &HashSet::new())
 }
 
 fn names(detection: &Detection) -> Vec<&str> {
@@ -45,6 +47,22 @@ fn names(detection: &Detection) -> Vec<&str> {
 
 fn circle(detection: &Detection) -> Vec<(&str, &str, &str)> {
     detection.cycles.iter().flatten().map(|edge| (&*edge.pid, &*edge.waits_for, &*edge.held_by)).collect()
+}
+
+#[test]
+fn who_waits_for_the_end_of_the_deadlocked_is_no_part_of_it_unless_they_wait_for_it() {
+    let mut resources = vec![
+        resource("semaphore:a", 1, &[("P2", 1)], &[("P3", 1)]),
+        resource("semaphore:b", 1, &[("P3", 1)], &[("P2", 1)]),
+        resource("child:P2", 1, &[("P2", 1)], &[("P1", 1)]),
+        resource("process:P3", 1, &[("P3", 1)], &[("P1", 1)]),
+    ];
+    assert_eq!(names(&plain(resources.clone())), ["P2", "P3"]);
+    // Now one of them needs what the parent has.
+    resources[0] = resource("semaphore:a", 1, &[("P1", 1)], &[("P3", 1)]);
+    let found = plain(resources);
+    assert_eq!(names(&found), ["P1", "P2", "P3"]);
+    assert_eq!(circle(&found), [("P1", "process:P3", "P3"), ("P3", "semaphore:a", "P1")]);
 }
 
 #[test]
@@ -137,8 +155,8 @@ fn a_circle_of_very_many_is_found_without_recursion() {
 #[test]
 fn who_gets_one_of_two_requests_may_overtake_with_the_other_and_is_not_stuck() {
     let mut bank = empty_bank();
-    bank.add_resource("A", "OTHER", 3).unwrap();
-    bank.add_resource("B", "OTHER", 3).unwrap();
+    bank.set_resource("A", Some("OTHER"), 3).unwrap();
+    bank.set_resource("B", Some("OTHER"), 3).unwrap();
     for (pid, a, b) in [("P0", 1, 3), ("P1", 0, 3), ("P2", 3, 2), ("P3", 2, 0)] {
         let max = units(&[("A", a), ("B", b)]).into_iter().filter(|(_, units)| *units > 0).collect();
         bank.set_process(pid, max).unwrap();
@@ -152,7 +170,7 @@ fn who_gets_one_of_two_requests_may_overtake_with_the_other_and_is_not_stuck() {
     }
     // When P3 has ended, P2 gets A, and has something then: it need not wait for B behind P0.
     let resources = vec![resource("semaphore:s", 1, &[("P0", 1)], &[("P1", 1)])];
-    let found = detect(&Snapshot { resources, bank }, None, &HashSet::new());
+    let found = detect(&Snapshot { resources, places: Vec::new(), bank }, None, &HashSet::new());
     assert_eq!(names(&found), ["P0", "P1"]);
 }
 
@@ -160,6 +178,9 @@ fn who_gets_one_of_two_requests_may_overtake_with_the_other_and_is_not_stuck() {
 fn a_process_can_be_deadlocked_with_itself() {
     let found = plain(vec![resource("semaphore:a", 1, &[("P1", 1)], &[("P1", 1)])]);
     assert_eq!(circle(&found), [("P1", "semaphore:a", "P1")]);
+    // Of those that have some each, two are told.
+    let found = plain(vec![resource("semaphore:a", 2, &[("P2", 1), ("P1", 1)], &[("P1", 1), ("P2", 1)])]);
+    assert_eq!(circle(&found), [("P1", "semaphore:a", "P2"), ("P2", "semaphore:a", "P1")]);
 }
 
 #[test]
@@ -169,9 +190,30 @@ fn waits_that_end_by_themselves_or_by_anybody_are_no_deadlock() {
         change(&mut first);
         plain(vec![first, resource("semaphore:b", 1, &[("P2", 1)], &[("P1", 1)])])
     };
-    assert!(circle(|state| state.owned = false).stuck.is_empty());
+    let open = circle(|state| state.owned = false);
+    assert!(open.stuck.is_empty());
+    let example = NotedWait { pid: "P2".to_owned(), resource: "semaphore:a".to_owned(), held_by: String::new() };
+    assert_eq!(open.open, Noted { count: 1, example: Some(example) });
     assert!(circle(|state| state.waiters[0].bounded = true).stuck.is_empty());
     assert_eq!(circle(|_| ()).stuck.len(), 2);
+}
+
+#[test]
+fn a_wait_for_what_a_process_of_another_node_has_is_noted() {
+    let found = plain(vec![resource("semaphore:a", 2, &[("P1", 1), ("P7@far", 1)], &[("P2", 1), ("P3", 1)])]);
+    assert!(found.stuck.is_empty());
+    let example = NotedWait { pid: "P2".to_owned(), resource: "semaphore:a".to_owned(), held_by: "P7@far".to_owned() };
+    assert_eq!((found.abroad, found.open.count), (Noted { count: 2, example: Some(example) }, 0));
+
+    let mut bank = empty_bank();
+    bank.set_resource("A", None, 1).unwrap();
+    bank.set_process("P7@far", units(&[("A", 1)])).unwrap();
+    bank.set_process("P1", units(&[("A", 1)])).unwrap();
+    bank.request("P7@far", &units(&[("A", 1)])).unwrap();
+    bank_wait(&mut bank, 1, "P1", units(&[("A", 1)]));
+    let found = detect(&Snapshot { resources: Vec::new(), places: Vec::new(), bank }, None, &HashSet::new());
+    let example = NotedWait { pid: "P1".to_owned(), resource: "A".to_owned(), held_by: "P7@far".to_owned() };
+    assert_eq!(found.abroad, Noted { count: 1, example: Some(example) });
 }
 
 #[test]
@@ -181,8 +223,11 @@ fn only_waits_that_were_there_before_count_when_a_deadlock_is_confirmed() {
         resource("semaphore:b", 1, &[("P2", 1)], &[("P1", 1)]),
     ];
     let keys = plain(resources.clone()).keys;
-    let again =
-        |resources| detect(&Snapshot { resources, bank: empty_bank() }, Some(&keys), &HashSet::new()).stuck.len();
+    let again = |resources| {
+        detect(&Snapshot { resources, places: Vec::new(), bank: empty_bank() }, Some(&keys), &HashSet::new())
+            .stuck
+            .len()
+    };
     assert_eq!(again(resources.clone()), 2);
     resources[1].waiters[0].since_unix_milliseconds += 1;
     assert_eq!(again(resources), 0, "P1 went on in between");
@@ -195,7 +240,7 @@ fn who_is_gone_gives_back_what_it_had() {
         resource("semaphore:b", 1, &[("P2", 1)], &[("P1", 1)]),
     ];
     let gone = HashSet::from(["P1".to_owned()]);
-    assert!(detect(&Snapshot { resources, bank: empty_bank() }, None, &gone).stuck.is_empty());
+    assert!(detect(&Snapshot { resources, places: Vec::new(), bank: empty_bank() }, None, &gone).stuck.is_empty());
 }
 
 fn units(of: &[(&str, u64)]) -> Units {
@@ -211,14 +256,14 @@ fn bank_wait(bank: &mut Bank, ticket: u64, pid: &str, wanted: Units) {
 fn what_a_process_may_still_need_is_no_wait() {
     // The original system's demonstration: it called this a deadlock.
     let mut bank = empty_bank();
-    bank.add_resource("R1", "CPU", 2).unwrap();
-    bank.add_resource("R2", "CPU", 2).unwrap();
+    bank.set_resource("R1", Some("CPU"), 2).unwrap();
+    bank.set_resource("R2", Some("CPU"), 2).unwrap();
     bank.set_process("P1", units(&[("R1", 2), ("R2", 1)])).unwrap();
     bank.set_process("P2", units(&[("R1", 1), ("R2", 2)])).unwrap();
     bank.request("P1", &units(&[("R1", 2)])).unwrap();
     assert!(bank.request("P2", &units(&[("R2", 2)])).is_err(), "Banker's algorithm does not let it come so far");
     bank_wait(&mut bank, 1, "P2", units(&[("R2", 2)]));
-    let found = detect(&Snapshot { resources: Vec::new(), bank }, None, &HashSet::new());
+    let found = detect(&Snapshot { resources: Vec::new(), places: Vec::new(), bank }, None, &HashSet::new());
     assert!(found.stuck.is_empty());
     assert_eq!(found.can_go_on, ["P2"]);
 }
@@ -226,14 +271,14 @@ fn what_a_process_may_still_need_is_no_wait() {
 #[test]
 fn a_deadlock_across_the_bank_and_a_semaphore_is_found_even_when_units_are_free() {
     let mut bank = empty_bank();
-    bank.add_resource("A", "OTHER", 3).unwrap();
+    bank.set_resource("A", Some("OTHER"), 3).unwrap();
     bank.set_process("P1", units(&[("A", 3)])).unwrap();
     bank.set_process("P2", units(&[("A", 2)])).unwrap();
     bank.request("P1", &units(&[("A", 2)])).unwrap();
     // One unit is free, but were P2 to get it, P1 could never end.
     bank_wait(&mut bank, 1, "P2", units(&[("A", 1)]));
     let semaphore = resource("semaphore:s", 1, &[("P2", 1)], &[("P1", 1)]);
-    let found = detect(&Snapshot { resources: vec![semaphore], bank }, None, &HashSet::new());
+    let found = detect(&Snapshot { resources: vec![semaphore], places: Vec::new(), bank }, None, &HashSet::new());
     assert_eq!(names(&found), ["P1", "P2"]);
     assert_eq!(circle(&found), [("P1", "semaphore:s", "P2"), ("P2", "A", "P1")]);
     assert_eq!((found.stuck[1].waits[0].why, found.stuck[1].waits[0].free), (Why::Unsafe, 1));
@@ -356,8 +401,8 @@ proptest! {
         let pids = ["P0", "P1", "P2", "P3"];
         let pair = |(a, b): (u64, u64)| units(&[("A", a), ("B", b)]).into_iter().filter(|(_, units)| *units > 0).collect::<Units>();
         let mut bank = empty_bank();
-        bank.add_resource("A", "OTHER", 3).unwrap();
-        bank.add_resource("B", "OTHER", 3).unwrap();
+        bank.set_resource("A", Some("OTHER"), 3).unwrap();
+        bank.set_resource("B", Some("OTHER"), 3).unwrap();
         for (pid, max) in pids.iter().zip(max) {
             bank.set_process(pid, pair(max)).unwrap();
         }
@@ -409,7 +454,7 @@ impl Mixed {
             let waiters: Vec<(&str, u64)> = waiter.iter().map(|pid| (pid.as_str(), 1)).collect();
             resource(&format!("semaphore:{index}"), 1, &holders, &waiters)
         });
-        let snapshot = Snapshot { resources: resources.collect(), bank: self.bank.clone() };
+        let snapshot = Snapshot { resources: resources.collect(), places: Vec::new(), bank: self.bank.clone() };
         detect(&snapshot, None, &HashSet::new()).stuck.into_iter().map(|stuck| stuck.pid).collect()
     }
 

@@ -3,13 +3,14 @@
 use super::{page_limit, received, sent};
 use crate::error::IpcError;
 use crate::names;
-use crate::queues::Message;
+use crate::queues::{Message, Receiver};
 use crate::room::Room;
-use crate::waiting::Outbox;
+use crate::waiting::{Answer, Outbox};
 use potluck_sdk::message::ipc::{
     CreateQueue, DeleteQueue, JoinQueue, LeaveQueue, ListQueues, PeekMessage, QUEUE_CREATED_TOPIC, QUEUE_DELETED_TOPIC,
     QueueCreated, QueueDeleted, QueueList, QueueMembership, ReceiveMessage, SendMessage,
 };
+use potluck_sdk::message::process::Naming;
 use potluck_sdk::message::{RawValue, STATUS_OK};
 use potluck_sdk::{Caller, ProviderError, Reply, Request};
 use std::borrow::Cow;
@@ -49,21 +50,31 @@ pub(super) fn delete<'a>(room: &Room, request: Request<'a>) -> Result<QueueDelet
 }
 
 pub(super) fn send(room: &Arc<Room>, request: Request<'_>, reply: Reply<'_>) {
-    let owner = room.owner(&request);
+    let (owner, naming) = (room.owner(&request), Naming::begins(&request));
     let letter = match Letter::read(room, request) {
         Ok(letter) => letter,
         Err(error) => return reply.error(&error),
     };
     let mut outbox = Outbox::default();
     let tried = room.queues.lock().try_send(&letter.queue, &letter.message, owner, &mut outbox);
+    let was_taken = outbox.answers.iter().any(|(_, answer)| matches!(answer, Answer::Message { .. }));
     room.send(outbox);
     match tried {
-        Ok(Some(number)) => reply.send_json(sent(&letter.queue, number)),
+        Ok(Some(number)) => {
+            if !was_taken {
+                letter.is_kept(room, naming);
+            }
+            reply.send_json(sent(&letter.queue, number));
+        }
         Ok(None) if letter.timeout.is_zero() => {
             let why = room.queues.lock().why_full(&letter.queue, &letter.message, owner);
             reply.error(&why.into());
         }
-        Ok(None) => room.wait_for_room(&letter.queue, &letter.message, owner, letter.timeout, reply),
+        Ok(None) => {
+            room.wait_for_room(&letter.queue, &letter.message, owner, letter.timeout, reply);
+            naming.is_kept(room.host, &letter.message.sender);
+            letter.is_kept(room, naming);
+        }
         Err(error) => reply.error(&error.into()),
     }
 }
@@ -82,7 +93,7 @@ impl Letter {
         let queue = names::id(message.queue_id.as_deref(), REQUIRED)?.to_owned();
         let sender = names::process(&request, &room.own_id, message.sender.as_deref(), REQUIRED)?;
         let receiver = names::receiver(&request, &room.own_id, message.receiver.as_deref())?;
-        let message_type = message.message_type.as_deref().unwrap_or(MESSAGE_TYPE_DEFAULT);
+        let message_type = names::given(&message.message_type).unwrap_or(MESSAGE_TYPE_DEFAULT);
         let data = message.data.unwrap_or(RawValue::NULL);
         let (bytes, max) = (data.get().len() + message_type.len(), room.limits.message_bytes_max);
         if bytes > max {
@@ -92,10 +103,18 @@ impl Letter {
         let message = Message { sender, receiver, message_type: message_type.into(), data: data.to_owned() };
         Ok(Letter { queue, message: Arc::new(message), timeout })
     }
+
+    /// It stays in the queue until its receiver asks, or has ended.
+    fn is_kept(&self, room: &Room, naming: Naming) {
+        if let Receiver::Name(name) = &self.message.receiver {
+            naming.is_kept(room.host, name);
+        }
+    }
 }
 
 pub(super) fn receive(room: &Arc<Room>, request: Request<'_>, reply: Reply<'_>) {
     const REQUIRED: &str = "queue_id and receiver";
+    let naming = Naming::begins(&request);
     let read = || -> Result<_, ProviderError> {
         let message: ReceiveMessage<'_> = request.parse()?;
         let queue = names::id(message.queue_id.as_deref(), REQUIRED)?.to_owned();
@@ -110,11 +129,20 @@ pub(super) fn receive(room: &Arc<Room>, request: Request<'_>, reply: Reply<'_>) 
     let mut outbox = Outbox::default();
     let tried = room.queues.lock().try_receive(&queue, &process, owner, &mut outbox);
     room.send(outbox);
-    match tried {
-        Ok(Some((number, message))) => reply.send_json(received(&queue, number, &message)),
-        Ok(None) if timeout.is_some_and(|timeout| timeout.is_zero()) => reply.error(&IpcError::NoMessage.into()),
-        Ok(None) => room.wait_for_message(&queue, &process, owner, timeout, reply),
-        Err(error) => reply.error(&error.into()),
+    // The queue knows it from now on, also when there is nothing for it.
+    let answer = match tried {
+        Ok(Some((number, message))) => Ok(received(&queue, number, &message)),
+        Ok(None) if timeout.is_some_and(|timeout| timeout.is_zero()) => Err(IpcError::NoMessage.into()),
+        Ok(None) => {
+            room.wait_for_message(&queue, &process, owner, timeout, reply);
+            return naming.is_kept(room.host, &process);
+        }
+        Err(error) => return reply.error(&error.into()),
+    };
+    naming.is_kept(room.host, &process);
+    match answer {
+        Ok(json) => reply.send_json(json),
+        Err(error) => reply.error(&error),
     }
 }
 
@@ -124,7 +152,7 @@ pub(super) fn peek(room: &Room, request: Request<'_>, reply: Reply<'_>) {
         let message: PeekMessage<'_> = request.parse()?;
         let queue = names::id(message.queue_id.as_deref(), "queue_id")?;
         let sees_all = matches!(request.caller, Caller::Local | Caller::Web(_) | Caller::Plugin(_));
-        let process = match message.receiver.as_deref() {
+        let process = match names::given(&message.receiver) {
             None if sees_all => None,
             claimed => Some(names::process(&request, &room.own_id, claimed, REQUIRED)?),
         };
@@ -158,6 +186,7 @@ fn member<'a>(
     const REQUIRED: &str = "queue_id and receiver";
     let queue = names::id(queue, REQUIRED)?;
     let process = names::process(request, &room.own_id, receiver, REQUIRED)?;
+    let naming = Naming::begins(request);
     let mut outbox = Outbox::default();
     let changed = {
         let mut queues = room.queues.lock();
@@ -168,8 +197,12 @@ fn member<'a>(
         }
     };
     room.send(outbox);
+    let changed = changed?;
+    if joins {
+        naming.is_kept(room.host, &process);
+    }
     let (queue_id, receiver) = (Cow::Owned(queue.to_owned()), Cow::Owned(process.to_string()));
-    Ok(QueueMembership { status: STATUS_OK.into(), queue_id, receiver, changed: changed? })
+    Ok(QueueMembership { status: STATUS_OK.into(), queue_id, receiver, changed })
 }
 
 pub(super) fn list(room: &Room, request: Request<'_>) -> Result<QueueList, ProviderError> {

@@ -10,6 +10,7 @@ use potluck_sdk::message::ipc::{
     CancelWaits, CreateSemaphore, DeleteSemaphore, ListSemaphores, SEMAPHORE_CREATED_TOPIC, SEMAPHORE_DELETED_TOPIC,
     STATUS_BLOCKED, SemaphoreCreated, SemaphoreDeleted, SemaphoreList, SemaphoreSignal, SemaphoreWait, WaitsCancelled,
 };
+use potluck_sdk::message::process::Naming;
 use potluck_sdk::message::resources::{Holder, ResourceState, Resources, Waiter};
 use potluck_sdk::{ProviderError, Reply, Request};
 use std::borrow::Cow;
@@ -45,6 +46,7 @@ pub(super) fn delete<'a>(room: &Room, request: Request<'a>) -> Result<SemaphoreD
 }
 
 pub(super) fn wait(room: &Arc<Room>, request: Request<'_>, reply: Reply<'_>) {
+    let naming = Naming::begins(&request);
     let read = || -> Result<_, ProviderError> {
         let message: SemaphoreWait<'_> = request.parse()?;
         let id = names::id(message.sem_id.as_deref(), REQUIRED)?.to_owned();
@@ -58,11 +60,18 @@ pub(super) fn wait(room: &Arc<Room>, request: Request<'_>, reply: Reply<'_>) {
     let owner = room.owner(&request);
     let tried = room.semaphores.lock().try_wait(&id, &process, owner);
     match tried {
-        Ok(Ok(value)) => reply.send_json(state(STATUS_OK, &id, value)),
+        Ok(Ok(value)) => {
+            naming.is_kept(room.host, &process);
+            reply.send_json(state(STATUS_OK, &id, value));
+        }
         Ok(Err(value)) if timeout.is_some_and(|timeout| timeout.is_zero()) => {
+            room.semaphores.lock().is_told_blocked(&id);
             reply.send_json(state(STATUS_BLOCKED, &id, value));
         }
-        Ok(Err(_)) => room.wait_for_permit(&id, process, owner, timeout, reply),
+        Ok(Err(_)) => {
+            room.wait_for_permit(&id, Arc::clone(&process), owner, timeout, reply);
+            naming.is_kept(room.host, &process);
+        }
         Err(error) => reply.error(&error.into()),
     }
 }

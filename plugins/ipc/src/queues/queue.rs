@@ -7,11 +7,11 @@ use super::idle::Idle;
 use super::lanes::{Lanes, Most, Seat};
 use super::{Message, Receiver};
 use crate::shares::{Owner, Place};
-use crate::waiting::{Answer, Outbox, Ticket, Waiter};
+use crate::waiting::{Answer, Outbox, QUEUE, Ticket, Waiter};
 use potluck_sdk::message::ipc::QueueInfo;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 /// The n-th message of a queue.
 pub(super) type Number = u64;
@@ -129,6 +129,7 @@ impl<R> Default for Effects<R> {
 /// Nobody waits to receive while there is a message for it, and nobody waits to send while there is room for it.
 pub(super) struct Queue<R> {
     id: Arc<str>,
+    created_at: SystemTime,
     pub(super) messages_max: u64,
     bytes_max: usize,
     /// The number of the last message.
@@ -170,6 +171,7 @@ impl<R: Waiter> Queue<R> {
     ) -> Queue<R> {
         Queue {
             id,
+            created_at: SystemTime::now(),
             messages_max,
             bytes_max,
             sent: 0,
@@ -312,7 +314,7 @@ impl<R: Waiter> Queue<R> {
         let Receiving { process, waiter, deadline } = receiving;
         self.waits_no_more(&process, ticket);
         effects.ended.push((ticket, deadline));
-        let given = waiter.claim();
+        let given = waiter.claim(QUEUE);
         let message = Arc::clone(message);
         let answer =
             if given { Answer::Message { queue: Arc::clone(&self.id), number, message } } else { Answer::Gone };
@@ -513,7 +515,7 @@ impl<R: Waiter> Queue<R> {
             let message = Arc::clone(message);
             let Some(sending) = self.remove_sender(ticket, effects) else { return };
             let Stands::InLine(seat) = sending.stands else { return };
-            if sending.waiter.claim() {
+            if sending.waiter.claim(QUEUE) {
                 let number = self.accept(&message, seat, sending.place, effects);
                 effects.outbox.push(sending.waiter, Answer::Sent { queue: Arc::clone(&self.id), number });
             } else {
@@ -618,6 +620,10 @@ impl<R: Waiter> Queue<R> {
     /// Messages that it holds.
     pub(super) fn len(&self) -> usize {
         self.messages.len()
+    }
+
+    pub(super) fn created_at(&self) -> SystemTime {
+        self.created_at
     }
 
     pub(super) fn info(&self) -> QueueInfo {

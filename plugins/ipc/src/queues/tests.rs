@@ -1,7 +1,7 @@
 //! Random operations on one queue, against a model that looks at every message each time.
 
 use super::*;
-use crate::waiting::Turn;
+use crate::waiting::{Giver, Turn};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -27,8 +27,8 @@ struct Caller {
 }
 
 impl Waiter for Caller {
-    fn claim(&self) -> bool {
-        self.turn.claim()
+    fn claim(&self, giver: Giver) -> bool {
+        self.turn.claim(giver)
     }
 
     fn is_gone(&self) -> bool {

@@ -1,11 +1,11 @@
 //! One semaphore: its permits, who holds them, who waits. It knows no other and no limit.
 
 use crate::shares::Place;
-use crate::waiting::{Ticket, Waiter};
+use crate::waiting::{Giver, Ticket, Waiter};
 use potluck_sdk::message::ipc::SemaphoreKind;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 /// A process that waits for a permit.
 pub(super) struct Waiting<R> {
@@ -17,6 +17,11 @@ pub(super) struct Waiting<R> {
 
 /// While somebody waits, no permit is free.
 pub(super) struct Semaphore<R> {
+    /// Tells it from others that have, or had, its name.
+    pub(super) number: Giver,
+    pub(super) created_at: SystemTime,
+    /// Waits and signals that were answered, with `BLOCKED` too.
+    pub(super) operations: u64,
     pub(super) kind: SemaphoreKind,
     pub(super) initial: u64,
     /// Free permits.
@@ -28,7 +33,8 @@ pub(super) struct Semaphore<R> {
     /// A holder has given a permit back by a signal.
     given_back: bool,
     /// Permits that came back because their holder had ended. Whoever else meant to give them back by a signal, as the
-    /// consumer gives back what the producer took, finds that done.
+    /// consumer gives back what the producer took, finds that done as long as they are free. Once somebody else has taken
+    /// them, a signal may be what that one waits for.
     pub(super) returned: u64,
     pub(super) waiting: BTreeMap<Ticket, Waiting<R>>,
     /// What it counts for at the node that has made it.
@@ -49,8 +55,11 @@ pub(super) enum Signalled {
 }
 
 impl<R: Waiter> Semaphore<R> {
-    pub(super) fn new(kind: SemaphoreKind, initial: u64, place: Option<Place>) -> Semaphore<R> {
+    pub(super) fn new(number: Giver, kind: SemaphoreKind, initial: u64, place: Option<Place>) -> Semaphore<R> {
         Semaphore {
+            number,
+            created_at: SystemTime::now(),
+            operations: 0,
             kind,
             initial,
             value: initial,
@@ -76,6 +85,7 @@ impl<R: Waiter> Semaphore<R> {
     /// Takes a free permit; true when the process has become a holder by that.
     pub(super) fn take(&mut self, process: &Arc<str>) -> bool {
         self.value -= 1;
+        self.returned = self.returned.min(self.value);
         if !self.owned {
             return false;
         }

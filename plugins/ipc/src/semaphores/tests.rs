@@ -1,7 +1,7 @@
 //! Random operations on two semaphores, against a model that does all in the plainest way.
 
 use super::*;
-use crate::waiting::Turn;
+use crate::waiting::{Giver, Turn};
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -23,8 +23,8 @@ struct Caller {
 }
 
 impl Waiter for Caller {
-    fn claim(&self) -> bool {
-        self.turn.claim()
+    fn claim(&self, giver: Giver) -> bool {
+        self.turn.claim(giver)
     }
 
     fn is_gone(&self) -> bool {
@@ -86,6 +86,7 @@ impl Model {
 
     fn take(&mut self, process: &'static str) {
         self.value -= 1;
+        self.returned = self.returned.min(self.value);
         if self.owned {
             *self.held.entry(process).or_default() += 1;
         }
@@ -166,7 +167,7 @@ fn run(initial: u64, is_shared: bool, steps: Vec<Step>) {
     // Every wait so far: semaphore, process, turn.
     let mut waits: Vec<(usize, &'static str, Turn)> = Vec::new();
     let mut gone: Vec<Ticket> = Vec::new();
-    let mut late: Option<(Ticket, bool)> = None;
+    let mut late: Option<Ticket> = None;
     for step in steps {
         let mut outbox = Outbox::default();
         let mut expected: Vec<(Ticket, &'static str)> = Vec::new();
@@ -217,13 +218,13 @@ fn run(initial: u64, is_shared: bool, steps: Vec<Step>) {
                 let waited = models[s].waiting.iter().any(|(waiting, ..)| *waiting == ticket);
                 // One that was answered long ago does not hear of it: the host has dropped its hook.
                 if waited && !gone.contains(&ticket) {
-                    assert!(!turn.leave());
+                    assert_eq!(turn.leave(), None);
                     gone.push(ticket);
                     if matches!(step, Step::LeaveLate(_)) {
-                        late = Some((ticket, false));
+                        late = Some(ticket);
                     } else {
                         models[s].waiting.retain(|(waiting, ..)| *waiting != ticket);
-                        table.leave(IDS[s], &Arc::from(process), ticket, false, &mut outbox);
+                        table.leave(IDS[s], &Arc::from(process), ticket, None, &mut outbox);
                     }
                 }
             }
@@ -258,10 +259,10 @@ fn run(initial: u64, is_shared: bool, steps: Vec<Step>) {
                 table.create(IDS[s], Some(models[s].initial), models[s].kind, false, Some("far")).unwrap();
             }
         }
-        if let Some((ticket, was_given)) = heard {
+        if let Some(ticket) = heard {
             let (s, process, _) = &waits[ticket as usize];
             models[*s].waiting.retain(|(waiting, ..)| *waiting != ticket);
-            table.leave(IDS[*s], &Arc::from(*process), ticket, was_given, &mut outbox);
+            table.leave(IDS[*s], &Arc::from(*process), ticket, None, &mut outbox);
         }
         expected.sort_unstable();
         assert_eq!(told(outbox), expected);
@@ -362,9 +363,10 @@ fn a_permit_whose_taker_went_away_in_that_moment_goes_to_the_next() {
     table.signal("m", "P1", &mut outbox).unwrap();
     assert_eq!(told(outbox), [(0, "permit")]);
     // The answer is on its way when the caller goes.
-    assert!(turns[0].leave(), "it had been given the permit");
+    let given_by = turns[0].leave();
+    assert!(given_by.is_some(), "it had been given the permit");
     let mut outbox = Outbox::default();
-    table.leave("m", &process[1], 0, true, &mut outbox);
+    table.leave("m", &process[1], 0, given_by, &mut outbox);
     assert_eq!(told(outbox), [(1, "permit")]);
     assert_eq!(table.list("", None, 1).0[0].holders, ["P3"]);
 }
@@ -410,4 +412,60 @@ fn the_free_places_of_a_buffer_are_no_lock_before_the_first_consumer_comes() {
     let (counting, binary) = (SemaphoreKind::Counting, SemaphoreKind::Binary);
     assert!(!owned(3, counting, true, false) && !owned(3, counting, false, false) && !owned(1, counting, true, false));
     assert!(owned(3, counting, true, true) && owned(1, counting, false, false) && owned(1, binary, true, false));
+}
+
+/// A wait of a process at the semaphore `m`.
+fn wait(table: &mut Semaphores<Caller>, process: &str, ticket: Ticket, outbox: &mut Outbox<Caller>) -> Turn {
+    let turn = Turn::default();
+    let waiter = Caller { ticket, turn: turn.clone() };
+    let wish = Wish { process: Arc::from(process), waiter, ticket, since_unix_milliseconds: 0, deadline: None };
+    table.wait("m", wish, None, outbox);
+    turn
+}
+
+#[test]
+fn a_permit_goes_with_its_semaphore_when_another_has_the_name_by_then() {
+    for initial in [0, 1] {
+        let mut table: Semaphores<Caller> = Semaphores::new(Limits::default());
+        let mut outbox = Outbox::default();
+        table.create("m", Some(initial), SemaphoreKind::Counting, false, None).unwrap();
+        let turn = wait(&mut table, "P1", 0, &mut outbox);
+        if initial == 0 {
+            table.signal("m", "P2", &mut outbox).unwrap();
+        }
+        assert_eq!(told(outbox), [(0, "permit")]);
+        let mut outbox = Outbox::default();
+        table.delete("m", &mut outbox).unwrap();
+        table.create("m", Some(initial), SemaphoreKind::Counting, false, None).unwrap();
+        // One that is not owned takes back whatever it is told to.
+        table.signal("m", "P2", &mut outbox).unwrap();
+        table.leave("m", &Arc::from("P1"), 0, turn.leave(), &mut outbox);
+        assert_eq!(table.list("", None, 1).0[0].value, initial + 1);
+    }
+}
+
+#[test]
+fn a_signal_wakes_who_has_taken_what_the_dead_left() {
+    let mut table: Semaphores<Caller> = Semaphores::new(Limits::default());
+    table.create("m", Some(1), SemaphoreKind::Counting, false, None).unwrap();
+    let mut outbox = Outbox::default();
+    table.try_wait("m", &Arc::from("A1"), None).unwrap().unwrap();
+    table.end("A1", |_| IpcError::Stopping.into(), &mut outbox);
+    table.try_wait("m", &Arc::from("B1"), None).unwrap().unwrap();
+    wait(&mut table, "B1", 0, &mut outbox);
+    table.signal("m", "C1", &mut outbox).unwrap();
+    assert_eq!(told(outbox), [(0, "permit")], "the permit that came back was taken, so the signal gives another");
+}
+
+#[test]
+fn a_signal_wakes_who_waited_when_a_dead_holders_permit_was_handed_on() {
+    let mut table: Semaphores<Caller> = Semaphores::new(Limits::default());
+    table.create("m", Some(1), SemaphoreKind::Counting, false, None).unwrap();
+    let mut outbox = Outbox::default();
+    table.try_wait("m", &Arc::from("A1"), None).unwrap().unwrap();
+    wait(&mut table, "B1", 0, &mut outbox);
+    wait(&mut table, "B2", 1, &mut outbox);
+    table.end("A1", |_| IpcError::Stopping.into(), &mut outbox);
+    table.signal("m", "C1", &mut outbox).unwrap();
+    assert_eq!(told(outbox), [(0, "permit"), (1, "permit")]);
 }

@@ -1,6 +1,6 @@
 //! CREATE_PROCESS: an entry for the books, or one whose task cpu runs.
 
-use super::{plain, shown};
+use super::{given, plain, shown};
 use crate::error::{NOT_FOUND, ProcessError};
 use crate::processes::Processes;
 use crate::table::{Actor, NewEntry, Pid, name, pid_of};
@@ -35,7 +35,7 @@ pub(super) fn create(processes: &Arc<Processes>, actor: &Actor, request: Request
         Some(task) => match task_message(processes, actor, pid, task, &message) {
             Ok(json) => run(processes, pid, &json, request.attachment, reply.later()),
             Err(error) => {
-                processes.change(|state, now, _| state.table.take_back(pid, now));
+                take_back(processes, pid, &error.to_string());
                 reply.error(&error.into());
             }
         },
@@ -47,10 +47,10 @@ fn enter(processes: &Arc<Processes>, actor: &Actor, message: &CreateProcess<'_>)
     if message.task.is_some() && matches!(actor, Actor::Task(_)) {
         return Err(ProcessError::TaskForbidden);
     }
-    if let Some(group) = message.group_id.as_deref() {
+    if let Some(group) = given(&message.group_id) {
         plain("group_id", group)?;
     }
-    if let Some(name) = message.name.as_deref().filter(|name| !name.is_empty()) {
+    if let Some(name) = given(&message.name) {
         plain("name", name)?;
     }
     let bytes = message.task_data.map_or(0, |data| data.get().len());
@@ -59,7 +59,7 @@ fn enter(processes: &Arc<Processes>, actor: &Actor, message: &CreateProcess<'_>)
     }
     processes.change(|state, now, _| {
         let own = actor.own_process(&state.table);
-        let parent = match message.parent_pid.as_deref() {
+        let parent = match given(&message.parent_pid) {
             Some(parent) => {
                 let unknown = || ProcessError::NoParent(shown(parent));
                 let pid = pid_of(parent).ok_or_else(unknown)?;
@@ -69,7 +69,7 @@ fn enter(processes: &Arc<Processes>, actor: &Actor, message: &CreateProcess<'_>)
         };
         let new = NewEntry {
             parent,
-            group: message.group_id.as_deref(),
+            group: given(&message.group_id),
             priority: message.priority.unwrap_or_default(),
             name: message.name.as_deref().unwrap_or_default(),
             requested_by: actor.word(),
@@ -106,7 +106,7 @@ fn task_message(
     if let Some(parent) = processes.look(|table| table.get(pid).and_then(|entry| entry.parent)) {
         put("parent_pid", name(parent).into());
     }
-    if let Some(group) = message.group_id.as_deref() {
+    if let Some(group) = given(&message.group_id) {
         put("group_id", group.into());
     }
     if let Some(priority) = message.priority {
@@ -139,9 +139,13 @@ fn run(processes: &Arc<Processes>, pid: Pid, json: &str, attachment: &[u8], repl
     if progress.compare_exchange(OPEN, ANSWERED, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
         return reply.send(&created(pid));
     }
-    processes.change(|state, now, _| state.table.take_back(pid, now));
-    let error = refusal.lock().take();
-    reply.error(&error.unwrap_or_else(|| ProviderError::new(NOT_FOUND, "the task was refused")));
+    let error = refusal.lock().take().unwrap_or_else(|| ProviderError::new(NOT_FOUND, "the task was refused"));
+    take_back(processes, pid, &error.message);
+    reply.error(&error);
+}
+
+fn take_back(processes: &Arc<Processes>, pid: Pid, error: &str) {
+    processes.change(|state, now, effects| state.table.take_back(pid, error, now, effects));
 }
 
 /// The result is there. How it ended is in cpu's report, which comes at about the same time; without one it is this.

@@ -106,7 +106,8 @@ impl Table {
         };
         let Some(entry) = self.entries.get_mut(&pid).filter(|entry| entry.is_alive()) else { return };
         let Some(task) = &mut entry.task else { return };
-        if !change.executed_by.is_empty() {
+        // Also when it is nowhere else any more: a peer has refused it, or given it back.
+        if *task.executed_by != *change.executed_by {
             task.executed_by = cut(&change.executed_by).into();
         }
         if *entry.reason != *change.reason {

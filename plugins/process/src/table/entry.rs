@@ -3,6 +3,7 @@
 use super::Pid;
 use potluck_sdk::message::RawValue;
 use potluck_sdk::message::process::{ProcessExit, ProcessState, Signal};
+use potluck_sdk::shares::Place;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -26,7 +27,8 @@ pub(crate) struct Entry {
     pub(crate) creator: Option<Box<str>>,
     /// What it runs; nothing of an entry that is for the books alone.
     pub(crate) task: Option<Box<TaskFacts>>,
-    pub(crate) task_data: Option<Box<RawValue>>,
+    /// What its maker keeps there, until it ends.
+    pub(crate) task_data: Option<TaskData>,
     pub(crate) created_milliseconds: u64,
     pub(crate) state_milliseconds: u64,
     /// How it ended.
@@ -37,6 +39,8 @@ pub(crate) struct Entry {
     pub(crate) watchers: u32,
     /// Whether the next event tells of it.
     pub(crate) in_news: bool,
+    /// Others keep something in its name.
+    pub(crate) is_named: bool,
 }
 
 /// The task of a process, as cpu reported it; empty until it has.
@@ -48,6 +52,13 @@ pub(crate) struct TaskFacts {
     pub(crate) executed_by: Box<str>,
     /// Whether cpu knows of it.
     pub(crate) is_reported: bool,
+}
+
+/// Whatever somebody keeps with an entry.
+pub(crate) struct TaskData {
+    pub(crate) json: Box<RawValue>,
+    /// What it counts for at the node that has made the entry.
+    pub(crate) _place: Option<Place<1>>,
 }
 
 /// What a new process begins with.
@@ -83,6 +94,7 @@ impl Entry {
             doomed: None,
             watchers: 0,
             in_news: false,
+            is_named: false,
         }
     }
 

@@ -151,7 +151,7 @@ impl Groups {
     }
 }
 
-/// The other node that a group counts for which somebody has made.
-fn owner_of(requested_by: &str) -> Option<&str> {
+/// The other node that a group, or what is kept with an entry, counts for which somebody has made.
+pub(super) fn owner_of(requested_by: &str) -> Option<&str> {
     (requested_by != "local").then_some(requested_by)
 }

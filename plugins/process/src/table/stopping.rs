@@ -114,8 +114,8 @@ impl Table {
         let Some(entry) = self.entries.get(&pid).filter(|entry| entry.is_alive()) else { return };
         let exit_code = entry.doomed.map_or(1, Signal::exit_code);
         let exit = ProcessExit { exit_code, error: error.to_owned(), unix_milliseconds: now, ..ProcessExit::default() };
-        // What it held in its name is released, whoever should have said so.
-        if entry.task.is_some() {
+        // What it held in its name is released, whoever should have said so. Of one that was named its end tells.
+        if entry.task.is_some() && !entry.is_named {
             effects.gone.push((pid, "its task is lost"));
         }
         self.end(pid, exit, effects);

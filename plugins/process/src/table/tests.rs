@@ -3,6 +3,7 @@
 use super::{Actor, Effects, NewEntry, Pid, Table, name};
 use crate::config::ProcessConfig;
 use crate::state::{follows, way};
+use potluck_sdk::message::RawValue;
 use potluck_sdk::message::process::{Change, ChangeKind, ProcessExit, ProcessState, Signal};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,7 +69,7 @@ fn run(table: &mut Table, step: &Step, now: u64) -> Effects {
                 requested_by: requested_by(*far),
                 creator: None,
                 has_task: false,
-                task_data: None,
+                task_data: RawValue::from_string("1".repeat(now as usize % 4 + 1)).ok(),
             };
             let _ = table.create(new, now);
         }
@@ -129,9 +130,14 @@ fn run(table: &mut Table, step: &Step, now: u64) -> Effects {
 fn check(table: &Table) {
     let mut counts: BTreeMap<ProcessState, usize> = BTreeMap::new();
     let mut taskless = 0;
+    let (mut data, mut data_of_far) = (0, 0);
     for (pid, entry) in &table.entries {
         *counts.entry(entry.state).or_default() += 1;
         taskless += usize::from(entry.is_alive() && entry.task.is_none());
+        let bytes = entry.task_data.as_ref().map_or(0, |data| data.json.get().len());
+        assert!(bytes == 0 || entry.is_alive(), "P{pid} has ended and keeps something");
+        data += bytes;
+        data_of_far += if *entry.requested_by == *"far" { bytes } else { 0 };
         assert_eq!(entry.exit.is_some(), !entry.is_alive(), "P{pid} is {:?}", entry.state);
         assert_eq!(entry.state == ProcessState::Zombie, table.zombies.contains(&(entry.state_milliseconds, *pid)));
         if let Some(parent) = entry.parent {
@@ -165,6 +171,8 @@ fn check(table: &Table) {
     assert_eq!(table.zombies.len(), table.count(ProcessState::Zombie));
     assert_eq!(table.finished.len(), table.count(ProcessState::Terminated));
     assert_eq!(table.taskless.values().sum::<usize>(), taskless);
+    assert_eq!((table.task_data_bytes, table.task_data_shares.of("far", 0)), (data, data_of_far));
+    assert!(data <= table.limits.task_data_bytes_max);
     let mut of_far = 0;
     for (group_id, group) in &table.groups.by_name {
         of_far += usize::from(group.owner.is_some());
@@ -198,6 +206,7 @@ proptest! {
             finished_max: 6,
             zombies_max: 4,
             groups_max: 3,
+            task_data_bytes_max: 12,
             groups_per_peer_max: 1,
             ..ProcessConfig::default()
         };

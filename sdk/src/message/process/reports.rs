@@ -85,7 +85,7 @@ pub struct Change<'a> {
     /// State: why, such as `queued`, `preempted`, `paused`, `semaphore forks-1`.
     #[serde(borrow, skip_serializing_if = "str::is_empty")]
     pub reason: Cow<'a, str>,
-    /// State: the peer that runs it, when it is another one.
+    /// State: the peer that runs it, when it is another one; empty when it is nowhere else (any more).
     #[serde(borrow, skip_serializing_if = "str::is_empty")]
     pub executed_by: Cow<'a, str>,
     /// Ended: 0 it did what it should, 1 it failed, 128 + n it was ended by a signal ([`super::Signal::exit_code`]).

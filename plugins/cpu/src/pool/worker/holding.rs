@@ -9,6 +9,11 @@ use std::time::{Duration, Instant};
 const ANSWERS_BYTES_MAX: usize = 4 * CALL_BYTES_MAX;
 
 impl Sent {
+    /// What it waits for: the newest of its calls that takes time.
+    pub(in crate::pool) fn waits_for(&self) -> Option<&str> {
+        self.calls.iter().rev().find_map(|open| open.waits_for.as_deref())
+    }
+
     /// How long it has run; `is_off_slot` when it does not.
     pub(in crate::pool) fn ran(&self, is_off_slot: bool, now: Instant) -> Duration {
         let turn = if is_off_slot { Duration::ZERO } else { now.saturating_duration_since(self.head_since) };
@@ -28,14 +33,24 @@ impl Worker {
         let Some(sent) = self.sent.front_mut().filter(|_| !was_off_slot) else { return Duration::ZERO };
         let turn = now.saturating_duration_since(sent.head_since);
         sent.ran_before += turn;
+        sent.pace_from = None;
         turn
+    }
+
+    /// Its oldest order has run without a slot for a time.
+    pub(in crate::pool) fn has_run(&mut self, time: Duration) {
+        if let Some(sent) = self.sent.front_mut() {
+            sent.ran_before += time;
+        }
     }
 
     /// Its oldest order has a slot again, and gets the answers that were held back.
     pub(in crate::pool) fn enter_slot(&mut self, now: Instant) {
         self.is_off_slot = false;
+        self.is_used = true;
         if let Some(sent) = self.sent.front_mut() {
             sent.head_since = now;
+            sent.pace_from = None;
             self.unsent.append(&mut sent.held);
         }
         self.go_on();
@@ -60,6 +75,9 @@ impl Worker {
     /// Lets the process go on, if it was stopped.
     pub(in crate::pool) fn go_on(&mut self) {
         if std::mem::take(&mut self.is_stopped) && !self.doomed {
+            if let Some(sent) = self.sent.front_mut() {
+                sent.pace_from = None;
+            }
             process::go_on(self.child.id());
         }
     }

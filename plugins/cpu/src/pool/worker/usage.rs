@@ -10,6 +10,27 @@ use std::time::{Duration, Instant};
 
 /// How often a task that runs is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// What the kernel counts processor time in.
+const TICK: Duration = Duration::from_millis(10);
+
+/// How much of a time an order has used a processor, with all its threads and processes.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::pool) struct Pace {
+    pub(in crate::pool) time: Duration,
+    pub(in crate::pool) used: Duration,
+}
+
+impl Pace {
+    /// It did nothing; the kernel counts in hundredths of a second.
+    pub(in crate::pool) fn is_still(self) -> bool {
+        self.used <= TICK
+    }
+
+    /// It was at work for most of the time.
+    pub(in crate::pool) fn is_at_work(self) -> bool {
+        self.used > self.time / 2
+    }
+}
 
 /// What is known of the processor time of a process.
 #[derive(Default)]
@@ -68,16 +89,20 @@ impl Worker {
         head.map_or(0, |sent| now.saturating_sub(*sent.memory_bytes_before.get_or_insert(now)))
     }
 
-    /// Looks at the order that it runs, if that is due. Only for one that has run for a while.
-    pub(in crate::pool) fn look(&mut self, now: Instant) {
-        let is_due = |sent: &Sent| sent.seen.is_none_or(|seen| now >= seen.at + LOOK_EVERY);
-        if !self.sent.front().is_some_and(is_due) {
-            return;
-        }
+    /// Looks at the order that it runs, if that is due. Only for one that has run for a while. Returns what it did since the
+    /// last look, unless it has got or lost its slot meanwhile.
+    pub(in crate::pool) fn look(&mut self, now: Instant) -> Option<Pace> {
+        // Of those that wait it is asked at what pace they go on.
+        let paced = |sent: &Sent| self.is_off_slot || sent.waits_for().is_some();
+        let is_due = |sent: &Sent| {
+            let last = sent.seen.map(|seen| seen.at).filter(|_| sent.pace_from.is_some() || !paced(sent));
+            last.is_none_or(|at| now >= at + LOOK_EVERY)
+        };
+        self.sent.front().filter(|sent| is_due(sent))?;
         let expected = self.cpu.read + self.cpu.unread_seconds;
         let memory = process::memory(self.child.id());
         let cpu_seconds = self.cpu_seconds();
-        let Some(sent) = self.sent.front_mut() else { return };
+        let sent = self.sent.front_mut()?;
         let before = sent.cpu_seconds_before.unwrap_or(expected).min(cpu_seconds);
         let seen = sent.seen.get_or_insert(Seen {
             at: now,
@@ -89,6 +114,12 @@ impl Worker {
         seen.at = now;
         seen.memory_bytes = seen.memory_bytes.max(memory.resident_bytes);
         seen.cpu_seconds = cpu_seconds - seen.cpu_seconds_before;
+        let last = sent.pace_from.replace((now, cpu_seconds));
+        // What has used no processor has written nothing.
+        self.is_used |= last.is_none_or(|(_, used)| cpu_seconds > used);
+        let (at, used) = last?;
+        let used = Duration::try_from_secs_f64(cpu_seconds - used).unwrap_or_default();
+        Some(Pace { time: now.saturating_duration_since(at), used })
     }
 
     /// What an order has used, in processor seconds and bytes; nothing when it was never looked at.
