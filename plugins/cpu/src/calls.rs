@@ -181,7 +181,8 @@ impl Calls {
         let Some(to) = to.filter(|to| !to.is_empty()) else {
             return Ok(match (&**pid, peer) {
                 ("", None) => r#""behalf":"task""#.to_owned(),
-                (pid, peer) => format!(r#""behalf":"task:{}""#, name_here(pid, peer)),
+                (pid, None) => format!(r#""behalf":"task:{pid}""#),
+                (pid, Some(peer)) => format!(r#""behalf":"task:{pid}@{peer}""#),
             });
         };
         if to != self.jobs.own_id {
@@ -194,7 +195,7 @@ impl Calls {
         }
         let behalf = match (&**pid, peer) {
             // Towards the node that it works for, it is this node's: there it has no more rights than this node's tasks.
-            (pid, peer) if peer.is_some_and(|peer| peer != to) => format!("task:{}", name_here(pid, peer)),
+            (pid, Some(peer)) if peer != to => format!("task:{pid}@{peer}"),
             ("", _) => "task".to_owned(),
             (pid, _) => format!("task:{pid}"),
         };
@@ -249,12 +250,10 @@ impl Calls {
         task.pid = jobs.life.name();
         task.parent_pid = (&*self.job.card.pid).into();
         task.group_id = self.job.card.group_id.clone();
-        let name =
-            |pid: &str, peer: Option<&str>| Arc::from(if pid.is_empty() { "".into() } else { name_here(pid, peer) });
-        let own_name = || name(&self.job.card.pid, self.job.task.peer.as_deref());
-        let family = self.family.get_or_init(|| Arc::new(Family::new(Arc::clone(jobs), attempt, own_name())));
+        let own_pid = || Arc::clone(&self.job.card.pid);
+        let family = self.family.get_or_init(|| Arc::new(Family::new(Arc::clone(jobs), attempt, own_pid())));
         let (id, pid) = (jobs.next_id(), Arc::clone(&task.pid));
-        let (number, child) = family.adopt(id, name(&pid, task.peer.as_deref()), pid)?;
+        let (number, child) = family.adopt(id, pid)?;
         // It may end before this returns; its result is kept until it is asked for.
         handler::begin(jobs, id, task, Answer::Parent(Arc::clone(family), number), &[]);
         if family.is_cancelled() {
@@ -294,11 +293,6 @@ pub(crate) fn checked(progress: TaskProgress<'_>) -> Result<TaskProgress<'_>, Pr
     }
     let text = progress.text.map(|text| Cow::Owned(cut(&text, PROGRESS_CHARACTERS_MAX).to_owned()));
     Ok(TaskProgress { text, ..progress })
-}
-
-/// The name in which a task has and waits for something on this node.
-fn name_here(pid: &str, peer: Option<&str>) -> String {
-    peer.map_or_else(|| pid.to_owned(), |peer| format!("{pid}@{peer}"))
 }
 
 /// The member `to` of a message.

@@ -313,6 +313,7 @@ impl Jobs {
             calls: Some(Arc::clone(&calls) as Arc<dyn TaskCalls>),
             runtime: job.task.runtime.clone(),
             others_work: job.task.others_work,
+            peer: job.task.peer.clone(),
             body: order_body(&job.task),
             submitter: Arc::clone(&job.task.submitter),
             // An interpreter's memory limit cannot be raised again, so one with less than others is of no further use.

@@ -164,6 +164,7 @@ pub(crate) fn is_ended_from_outside(code: &str) -> bool {
         outcome::OUTPUT_LIMIT,
         outcome::SCRATCH_LIMIT,
         outcome::THREAD_LIMIT,
+        ProviderError::LIMIT_REACHED,
         ProviderError::NODE_STOPPING,
     ]
     .contains(&code)

@@ -70,6 +70,8 @@ pub(crate) struct Attempt {
     pub runtime: RuntimeKey,
     /// Comes from somebody else than this machine's user, so it is run with protections or not at all.
     pub others_work: bool,
+    /// The other node that it comes from, if it does.
+    pub peer: Option<Box<str>>,
     /// The order's JSON behind its slot.
     pub body: Arc<[u8]>,
     /// Whose interpreters it may use.

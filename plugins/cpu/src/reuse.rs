@@ -293,6 +293,7 @@ fn has_run(code: Option<&str>) -> bool {
                 | outcome::QUEUE_FULL
                 | outcome::MODULE_UNKNOWN
                 | outcome::RUNTIME_UNAVAILABLE
+                | ProviderError::LIMIT_REACHED
         )
     )
 }

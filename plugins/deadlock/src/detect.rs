@@ -358,12 +358,10 @@ impl<'a> Reduction<'a> {
             waits: waits.remove(&process).unwrap_or_default(),
             circle: circles.of.get(&process).copied(),
         });
-        // Who only waits for the end of others, and is in nobody's way, has no part in what keeps these from it.
-        let stuck = stuck.filter(|stuck| {
-            stuck.circle.is_some() || !stuck.waits.iter().all(|wait| ends::process_of(&wait.resource).is_some())
-        });
+        let mut stuck: Vec<Stuck> = stuck.collect();
+        ends::leave_out_onlookers(&mut stuck);
         Detection {
-            stuck: stuck.collect(),
+            stuck,
             cycles: circles.chains,
             cycle_count: circles.count,
             waiting: self.waiting,

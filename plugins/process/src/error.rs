@@ -55,6 +55,8 @@ pub(crate) enum ProcessError {
     NotPaused(String),
     #[error("process {0} has not ended within the given time")]
     StillThere(String),
+    #[error("process {0}, which waited, has ended")]
+    WaiterEnded(String),
     #[error(
         "the process table holds {0} processes that have not ended, its limit; end some, or raise entries_max in [plugins.process]"
     )]
@@ -121,7 +123,7 @@ impl From<ProcessError> for ProviderError {
             | Count(_)
             | Changes(_) => ProviderError::INVALID_MESSAGE,
             NotFound(_) | NoParent(_) => NOT_FOUND,
-            ParentEnds(_) | Ended(_) => "process_ended",
+            ParentEnds(_) | Ended(_) | WaiterEnded(_) => "process_ended",
             Transition { .. } | HasTask(_) | NotPaused(_) | InTable(_) => INVALID_STATE,
             StillThere(_) => TIMEOUT,
             TooDeep(_)

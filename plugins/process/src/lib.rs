@@ -30,7 +30,7 @@ mod waiting;
 
 use config::ProcessConfig;
 use peers::Peers;
-use potluck_sdk::message::process::{NAMED_TOPIC, ProcessNamed};
+use potluck_sdk::message::process::{ENDED_TOPIC, NAMED_TOPIC, ProcessEnded, ProcessNamed};
 use potluck_sdk::message::resources::Resources;
 use potluck_sdk::message::tracker::{PEERS_TOPIC, PeerRevoked, PeerTable, REVOKED_TOPIC};
 use potluck_sdk::{
@@ -60,6 +60,7 @@ impl Process {
         host.subscribe(PEERS_TOPIC);
         host.subscribe(REVOKED_TOPIC);
         host.subscribe(NAMED_TOPIC);
+        host.subscribe(ENDED_TOPIC);
         Ok(Process { processes: Processes::new(host, config, Box::new(now)), peers: Arc::default() })
     }
 }
@@ -111,6 +112,7 @@ impl Provider for Process {
             PEERS_TOPIC => {
                 serde_json::from_str::<PeerTable>(json).map(|table| self.peers.update(&self.processes, &table))
             }
+            ENDED_TOPIC => serde_json::from_str::<ProcessEnded<'_>>(json).map(|ended| self.processes.ended(&ended)),
             NAMED_TOPIC => serde_json::from_str::<ProcessNamed<'_>>(json).map(|named| self.processes.named(&named)),
             _ => serde_json::from_str::<PeerRevoked>(json)
                 .map(|revoked| self.peers.revoked(&self.processes, &revoked.peer_id)),

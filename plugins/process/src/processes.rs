@@ -13,7 +13,7 @@ use potluck_sdk::message::resources::{Holder, ResourceState, Waiter};
 use potluck_sdk::message::{STATUS_OK, to_json};
 use potluck_sdk::shares::Shares;
 use potluck_sdk::{Host, Level, PeerId, PendingReply, ProviderError};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -41,6 +41,8 @@ pub(crate) struct State {
     pub(crate) table: Table,
     watchers: HashMap<Pid, Vec<(u64, Watcher)>>,
     waits: usize,
+    /// The waits of tasks: name of the task and number of the wait, and the process whose end it is for.
+    waiting_tasks: BTreeMap<(Box<str>, u64), Pid>,
     /// What other nodes have of those.
     wait_shares: Shares<1>,
     next_watcher: u64,
@@ -53,6 +55,7 @@ impl Processes {
             table: Table::new(config.clone()),
             watchers: HashMap::new(),
             waits: 0,
+            waiting_tasks: BTreeMap::new(),
             wait_shares: Shares::new(config.peer_share),
             next_watcher: 0,
             is_news_due: false,
@@ -76,11 +79,8 @@ impl Processes {
             for (pid, exit) in effects.watched.drain(..) {
                 let watchers = state.watchers.remove(&pid).unwrap_or_default();
                 let mut has_waited = false;
-                for (_, watcher) in watchers {
-                    if matches!(watcher, Watcher::Wait { .. }) {
-                        state.waits -= 1;
-                        has_waited = true;
-                    }
+                for (id, watcher) in watchers {
+                    has_waited |= state.forget_wait(id, &watcher);
                     told.push((pid, exit.clone(), watcher));
                 }
                 if has_waited {
@@ -323,6 +323,23 @@ impl Processes {
         state.watchers.iter().filter_map(waited_for).collect()
     }
 
+    /// A process has ended, or another attempt at it begins: it waits for nobody's end any more.
+    pub(crate) fn ended(&self, ended: &ProcessEnded<'_>) {
+        let waits: Vec<Watcher> = {
+            let mut state = self.state.lock();
+            if state.waiting_tasks.is_empty() {
+                return;
+            }
+            let waits = state.waits_of(ended);
+            waits.into_iter().filter_map(|(pid, id)| state.unwatch(pid, id)).collect()
+        };
+        for wait in waits {
+            if let Watcher::Wait { reply, .. } = wait {
+                reply.error(&ProcessError::WaiterEnded(ended.pid.to_string()).into());
+            }
+        }
+    }
+
     /// Says that the processes of a peer have ended, and ends what it has put into the table itself.
     pub(crate) fn peer_is_gone(self: &Arc<Self>, peer: &PeerId) {
         let peer = peer.to_string();
@@ -343,8 +360,9 @@ impl State {
     }
 
     fn watch_as(&mut self, pid: Pid, id: u64, watcher: Watcher) {
-        if matches!(watcher, Watcher::Wait { .. }) {
+        if let Watcher::Wait { waiting, .. } = &watcher {
             self.waits += 1;
+            self.waiting_tasks.extend(waiting.task.clone().map(|task| ((task, id), pid)));
         }
         self.watchers.entry(pid).or_default().push((id, watcher));
         if let Some(entry) = self.table.get_mut(pid) {
@@ -366,10 +384,28 @@ impl State {
         if let Some(entry) = self.table.get_mut(pid) {
             entry.watchers -= 1;
         }
-        if matches!(watcher, Watcher::Wait { .. }) {
-            self.waits -= 1;
-        }
+        self.forget_wait(id, &watcher);
         Some(watcher)
+    }
+
+    /// The books of a watcher that is gone; whether it was a wait.
+    fn forget_wait(&mut self, id: u64, watcher: &Watcher) -> bool {
+        let Watcher::Wait { waiting, .. } = watcher else { return false };
+        self.waits -= 1;
+        if let Some(task) = &waiting.task {
+            self.waiting_tasks.remove(&(task.clone(), id));
+        }
+        true
+    }
+
+    /// The waits of a process that has ended, or of all of a peer.
+    fn waits_of(&self, ended: &ProcessEnded<'_>) -> Vec<(Pid, u64)> {
+        let wait = |((_, id), pid): (&(Box<str>, u64), &Pid)| (*pid, *id);
+        if ended.pid.starts_with('*') {
+            return self.waiting_tasks.iter().filter(|((task, _), _)| ended.is_meant(task)).map(wait).collect();
+        }
+        let name = || Box::from(&*ended.pid);
+        self.waiting_tasks.range((name(), 0)..=(name(), u64::MAX)).map(wait).collect()
     }
 }
 

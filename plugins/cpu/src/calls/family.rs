@@ -21,7 +21,7 @@ const NAME_CHARACTERS_MAX: usize = 64;
 pub(crate) struct Family {
     jobs: Arc<Jobs>,
     attempt: AttemptId,
-    /// The name in which the parent has and waits for something on this node.
+    /// The parent's process; empty when it is none.
     parent: Arc<str>,
     /// Only the leaf lock of the joins is taken while it is held.
     state: Mutex<State>,
@@ -40,8 +40,6 @@ struct State {
 
 struct Child {
     id: JobId,
-    /// The name in which it has and waits for something on this node.
-    name_here: Arc<str>,
     name: Box<str>,
     pid: Arc<str>,
     progress: Progress,
@@ -59,12 +57,7 @@ impl Family {
     }
 
     /// Takes in a child: its number, and its name.
-    pub(super) fn adopt(
-        &self,
-        id: JobId,
-        name_here: Arc<str>,
-        pid: Arc<str>,
-    ) -> Result<(u64, Box<str>), ProviderError> {
+    pub(super) fn adopt(&self, id: JobId, pid: Arc<str>) -> Result<(u64, Box<str>), ProviderError> {
         let mut state = self.state.lock();
         if state.is_closed {
             return Err(ProviderError::new("process_ended", "the task has ended"));
@@ -78,7 +71,7 @@ impl Family {
         let number = state.next_number;
         let name: Box<str> = if pid.is_empty() { format!("#{number}").into() } else { (&*pid).into() };
         state.numbers.insert(name.clone(), number);
-        let child = Child { id, name_here, name: name.clone(), pid, progress: Progress::Running(None) };
+        let child = Child { id, name: name.clone(), pid, progress: Progress::Running(None) };
         state.children.insert(number, child);
         Ok((number, name))
     }
@@ -139,7 +132,7 @@ impl Family {
                 Progress::Running(_) if timeout == Some(Duration::ZERO) => return Err(not_yet(name)),
                 Progress::Running(joiner) => {
                     *joiner = Some(call);
-                    let (parent, child) = (Arc::clone(&self.parent), Arc::clone(&child.name_here));
+                    let (parent, child) = (Arc::clone(&self.parent), Arc::clone(&child.pid));
                     let join = Join { parent, child, is_bounded: timeout.is_some() };
                     self.jobs.joins.begins(self.attempt, call, join);
                     (number, None)

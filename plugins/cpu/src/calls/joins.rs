@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// A parent that waits for a child.
 pub(super) struct Join {
-    /// The processes, by the names in which they hold and wait.
+    /// The processes, in whose names they hold and wait; empty where a task is none.
     pub(super) parent: Arc<str>,
     pub(super) child: Arc<str>,
     /// Whether it waits with a time-out.

@@ -174,6 +174,7 @@ impl Stage<'_> {
                 })),
                 runtime: self.runtime.clone(),
                 others_work: false,
+                peer: None,
                 body: self.body(&order(planned)),
                 // An interpreter for each, so that one can be stopped without the others.
                 submitter: planned.name.as_str().into(),

@@ -102,6 +102,7 @@ impl Bench {
             calls: None,
             runtime: PYTHON,
             others_work: false,
+            peer: None,
             body: Arc::from(*b"\"function\":\"main\"}"),
             submitter: submitter.into(),
             isolated: false,

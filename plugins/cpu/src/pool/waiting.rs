@@ -3,9 +3,10 @@
 //! Each holds its process meanwhile, and keeps nobody from beginning. There may be so many of them; one more is ended with
 //! a text that says so, because those it would have to wait for may be the very ones that wait.
 
-use super::worker::Pace;
-use super::{AttemptId, Effects, Place, State, Stop};
+use super::worker::{Pace, Worker};
+use super::{AttemptId, Effects, Place, State, Stop, WorkerId};
 use crate::scheduler::{Return, micros};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// One part in so many of those that may wait is what one other node may have, what is kept for this machine's user, and what
@@ -29,7 +30,7 @@ impl State {
             let Some(entry) = head.filter(|entry| matches!(entry.place, Place::Out(_))) else { continue };
             all += 1;
             side += usize::from(entry.attempt.others_work == attempt.others_work);
-            own += usize::from(entry.attempt.submitter == attempt.submitter);
+            own += usize::from(entry.attempt.peer == attempt.peer);
         }
         all < max && side < (max - share).max(1) && (!attempt.others_work || own < share)
     }
@@ -46,13 +47,16 @@ impl State {
         effects: &mut Effects,
     ) {
         let Some(place) = self.attempts.get(&id).map(|entry| entry.place) else { return };
-        let Some(worker) = place.worker().and_then(|worker| self.workers.get_mut(&worker)) else { return };
+        let Some(worker) = worker_of(&mut self.workers, place) else { return };
         let head = worker.sent.front_mut().filter(|sent| sent.attempt == Some(id));
         let call = head.and_then(|sent| sent.calls.iter_mut().find(|open| open.number == number));
         let Some(call) = call else { return };
         call.waits_for = Some(what.clone());
         if !worker.doomed && (matches!(place, Place::Out(_)) || self.may_wait(id)) {
             self.wait(id, what, now, effects);
+        } else {
+            // What it did before it called says nothing of whether this is answered soon.
+            worker_of(&mut self.workers, place).into_iter().for_each(Worker::forget_pace);
         }
     }
 
@@ -211,4 +215,8 @@ impl State {
             Place::Queued | Place::Sent(_) | Place::Begun(_) => {}
         }
     }
+}
+
+fn worker_of(workers: &mut BTreeMap<WorkerId, Worker>, place: Place) -> Option<&mut Worker> {
+    workers.get_mut(&place.worker()?)
 }

@@ -58,6 +58,10 @@ fn who_waits_for_the_end_of_the_deadlocked_is_no_part_of_it_unless_they_wait_for
         resource("process:P3", 1, &[("P3", 1)], &[("P1", 1)]),
     ];
     assert_eq!(names(&plain(resources.clone())), ["P2", "P3"]);
+    // Somebody needs what the parent has, so that is in the way.
+    let mut more = resources.clone();
+    more.push(resource("semaphore:c", 1, &[("P1", 1)], &[("P4", 1)]));
+    assert_eq!(names(&plain(more)), ["P1", "P2", "P3", "P4"]);
     // Now one of them needs what the parent has.
     resources[0] = resource("semaphore:a", 1, &[("P1", 1)], &[("P3", 1)]);
     let found = plain(resources);

@@ -40,10 +40,13 @@ impl Bench {
         bench
     }
 
-    fn calling(&mut self, name: &str, submitter: &str, priority: i64) -> AttemptId {
-        let others_work = submitter != "local";
+    /// A task of another node, unless it is this machine's user's. Each is isolated, so that its submitter is its own.
+    fn calling(&mut self, name: &str, node: &str, priority: i64) -> AttemptId {
+        let others_work = node != "local";
         let calls: Option<Arc<dyn TaskCalls>> = Some(Arc::new(Open));
-        self.submit(Attempt { calls, others_work, ..Bench::attempt(name, submitter, priority, 1.0) })
+        let peer = others_work.then(|| Box::from(node));
+        let submitter = if others_work { format!("isolated:{name}:{node}") } else { node.to_owned() };
+        self.submit(Attempt { calls, others_work, peer, ..Bench::attempt(name, &submitter, priority, 1.0) })
     }
 
     fn place(&self, id: AttemptId) -> Place {
@@ -160,7 +163,7 @@ fn one_more_than_may_wait_goes_on_when_it_is_answered_soon() {
 }
 
 #[test]
-fn no_submitter_can_have_all_that_may_wait() {
+fn no_node_can_have_all_that_may_wait() {
     let mut bench = Bench::with_workers(9);
     bench.state.sizes.others_unprotected = true;
     let waits = |bench: &mut Bench, submitter: &str| {

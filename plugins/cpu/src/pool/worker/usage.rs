@@ -122,6 +122,13 @@ impl Worker {
         Some(Pace { time: now.saturating_duration_since(at), used })
     }
 
+    /// Its pace counts from the next look on.
+    pub(in crate::pool) fn forget_pace(&mut self) {
+        if let Some(sent) = self.sent.front_mut() {
+            sent.pace_from = None;
+        }
+    }
+
     /// What an order has used, in processor seconds and bytes; nothing when it was never looked at.
     pub(in crate::pool) fn used_by(&mut self, sent: &Sent) -> Option<(f64, u64)> {
         let seen = sent.seen?;
