@@ -238,10 +238,11 @@ impl Provider for Cpu {
         self.lab.stop();
         self.jobs.tools.stop();
         self.jobs.pool.drain(Duration::from_secs_f64(self.jobs.config.drain_seconds));
-        self.jobs.abandon_all();
+        // It may be about to answer the last one that has run.
         if let Some(supervisor) = self.supervisor.lock().take() {
             let _ = supervisor.join();
         }
+        self.jobs.abandon_all();
         // All tasks have been answered: what is left is to be told of them.
         self.jobs.life.drain(LAST_WORDS_WITHIN);
         self.jobs.records.drain(LAST_WORDS_WITHIN);
