@@ -141,11 +141,12 @@ fn advised(error: anyhow::Error) -> anyhow::Error {
 }
 
 /// What the node calls by the names of its messages, and the commands that send them.
-const COMMANDS: [(&str, &str); 7] = [
+const COMMANDS: [(&str, &str); 8] = [
     ("PROCESS_INFO says how", "`potluck wait` says how"),
     ("TERMINATE_PROCESS", "`potluck kill`"),
     ("SIGNAL_PROCESS", "`potluck kill`"),
     ("send UNREGISTER_PROCESS for it", "use `potluck resources forget`"),
+    ("UNREGISTER_RESOURCE", "`potluck resources unregister`"),
     ("UNREGISTER_PROCESS", "`potluck resources forget`"),
     ("REGISTER_PROCESS", "`potluck resources need`"),
     ("MEMORY_MAP", "`potluck memmap`"),
@@ -223,6 +224,11 @@ mod tests {
                 "in_use",
                 "max_need of process P1 is 3; lower it with REGISTER_PROCESS, or end the process, first",
                 "max_need of process P1 is 3; lower it with `potluck resources need`, or end the process, first",
+            ),
+            (
+                "already_exists",
+                "Resource already registered: GPU is of the type OTHER; UNREGISTER_RESOURCE forgets it",
+                "Resource already registered: GPU is of the type OTHER; `potluck resources unregister` forgets it",
             ),
             (
                 "block_not_found",
